@@ -1,0 +1,48 @@
+# make demo and make test do their own set-up; make help lists the rest.
+SHELL := /bin/bash
+PRESET ?= release
+BUILD := build/$(PRESET)
+JOBS ?= $(shell nproc)
+OUT ?= demo
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-all bench format lint asan fuzz clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+$(BUILD)/build.ninja: scripts/setup.sh CMakeLists.txt CMakePresets.json $(wildcard cmake/*.cmake)
+	@torch_dir=$$(scripts/setup.sh) && cmake --preset $(PRESET) -DASSAY_TORCH_DIR="$$torch_dir" $(CMAKE_FLAGS)
+	@touch $@
+
+build: $(BUILD)/build.ninja  ## set up what is missing, configure, compile; leaves build/assay
+	@cmake --build $(BUILD) -j $(JOBS)
+
+demo: build  ## the main job: train organisms, prove them, audit and grade them; writes demo/report.html
+	build/assay demo --out $(OUT)
+
+test: build  ## the default tests (a few minutes)
+	ctest --test-dir $(BUILD) --output-on-failure -LE slow -j $(JOBS)
+
+test-all: build  ## all tests, the slow ones too
+	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
+
+bench: build  ## our side of every benchmark (bench/peers/run.sh runs the Python tools beside it)
+	build/assay bench
+
+format:  ## clang-format over all sources
+	git ls-files 'src/*.h' 'src/*.cpp' 'tests/*.h' 'tests/*.cpp' | xargs clang-format -i
+
+lint: $(BUILD)/build.ninja  ## clang-tidy over the files that changed since main
+	git diff --name-only --diff-filter=d $${BASE:-HEAD~1} -- 'src/*.cpp' | xargs -r clang-tidy -p $(BUILD) --quiet
+
+asan:  ## build and run the default tests under AddressSanitizer and UBSan
+	$(MAKE) test PRESET=asan
+
+fuzz:  ## build the libFuzzer targets with clang and run each for FUZZ_SECONDS
+	$(MAKE) build PRESET=fuzz
+	for target in build/fuzz/tests/fuzz_*; do [ -x $$target ] && $$target -max_total_time=$${FUZZ_SECONDS:-30} || exit 1; done
+
+clean:  ## remove what was built (the cache of libtorch stays)
+	rm -rf build

@@ -1,0 +1,1 @@
+// The C ABI is declared in include/assay_bridge.h.

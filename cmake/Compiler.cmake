@@ -1,0 +1,25 @@
+# Flags that every C++ target of the project shares.
+find_program(ASSAY_CCACHE ccache)
+if(ASSAY_CCACHE)
+  # The precompiled header needs these two relaxations; without them ccache never hits.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+      ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+                             CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} ${ASSAY_CCACHE})
+endif()
+
+add_library(assay_flags INTERFACE)
+target_include_directories(assay_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_compile_options(assay_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Werror)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  target_compile_options(assay_flags INTERFACE -march=x86-64-v3)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(assay_flags INTERFACE -fpch-preprocess)
+endif()
+if(ASSAY_SANITIZE)
+  target_compile_options(assay_flags INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer)
+  target_link_options(assay_flags INTERFACE -fsanitize=address,undefined)
+endif()
+if(ASSAY_FUZZ)
+  target_compile_options(assay_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()

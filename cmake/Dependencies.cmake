@@ -1,0 +1,33 @@
+# Everything the build takes from outside. scripts/setup.sh brings what is missing and prints the libtorch folder.
+find_package(Threads REQUIRED)
+find_package(nlohmann_json 3.9 REQUIRED)
+find_package(fmt REQUIRED)
+find_path(ASSAY_TOMLPP_INCLUDE toml++/toml.h REQUIRED)
+find_path(ASSAY_CLI11_INCLUDE CLI/CLI.hpp REQUIRED)
+find_path(ASSAY_SQLITE_INCLUDE sqlite3.h REQUIRED)
+find_library(ASSAY_SQLITE_LIBRARY sqlite3 REQUIRED)
+find_path(ASSAY_SODIUM_INCLUDE sodium.h REQUIRED)
+find_library(ASSAY_SODIUM_LIBRARY sodium REQUIRED)
+find_path(ASSAY_HIGHWAY_INCLUDE hwy/highway.h REQUIRED)
+find_library(ASSAY_HIGHWAY_LIBRARY hwy REQUIRED)
+
+if(NOT ASSAY_TORCH_DIR)
+  execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/setup.sh OUTPUT_VARIABLE ASSAY_TORCH_DIR OUTPUT_STRIP_TRAILING_WHITESPACE
+                  COMMAND_ERROR_IS_FATAL ANY)
+  set(ASSAY_TORCH_DIR ${ASSAY_TORCH_DIR} CACHE PATH "The folder that holds libtorch's lib/ and include/")
+endif()
+message(STATUS "libtorch: ${ASSAY_TORCH_DIR}")
+
+# find_package(Torch) of a CUDA wheel asks for a CUDA toolkit, so the two libraries are named directly.
+add_library(assay_torch INTERFACE)
+target_include_directories(assay_torch SYSTEM INTERFACE ${ASSAY_TORCH_DIR}/include ${ASSAY_TORCH_DIR}/include/torch/csrc/api/include)
+target_compile_definitions(assay_torch INTERFACE ASSAY_TORCH_VERSION="2.11.0")
+target_link_libraries(assay_torch INTERFACE ${ASSAY_TORCH_DIR}/lib/libtorch_cpu.so ${ASSAY_TORCH_DIR}/lib/libc10.so)
+# libtorch_cpu.so names two CUDA companions that only its own run path finds.
+target_link_options(assay_torch INTERFACE -Wl,--allow-shlib-undefined -Wl,-rpath,${ASSAY_TORCH_DIR}/lib)
+
+add_library(assay_base_dependencies INTERFACE)
+target_include_directories(assay_base_dependencies SYSTEM INTERFACE
+  ${ASSAY_TOMLPP_INCLUDE} ${ASSAY_CLI11_INCLUDE} ${ASSAY_SQLITE_INCLUDE} ${ASSAY_SODIUM_INCLUDE} ${ASSAY_HIGHWAY_INCLUDE})
+target_link_libraries(assay_base_dependencies INTERFACE
+  Threads::Threads nlohmann_json::nlohmann_json fmt::fmt ${ASSAY_SQLITE_LIBRARY} ${ASSAY_SODIUM_LIBRARY} ${ASSAY_HIGHWAY_LIBRARY} ${CMAKE_DL_LIBS})

@@ -1,0 +1,38 @@
+# assay_room(NAME USES room... [TORCH]): a static library of src/assay/NAME. A room without sources yet is an interface that only passes
+# on what it uses.
+function(assay_room name)
+  cmake_parse_arguments(ROOM "TORCH" "" "USES" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/assay/${name}/*.cpp)
+  list(TRANSFORM ROOM_USES PREPEND assay_)
+  if(NOT sources)
+    add_library(assay_${name} INTERFACE)
+    target_link_libraries(assay_${name} INTERFACE assay_flags ${ROOM_USES})
+    return()
+  endif()
+  add_library(assay_${name} STATIC ${sources})
+  target_link_libraries(assay_${name} PUBLIC assay_flags assay_base_dependencies ${ROOM_USES})
+  if(ROOM_TORCH)
+    target_link_libraries(assay_${name} PUBLIC assay_torch)
+    # libtorch's headers are nearly the whole compile cost of a file: one precompiled header for all rooms that see them.
+    if(name STREQUAL tensor)
+      target_precompile_headers(assay_tensor PRIVATE ${CMAKE_SOURCE_DIR}/src/assay/tensor/pch.h)
+    else()
+      target_precompile_headers(assay_${name} REUSE_FROM assay_tensor)
+    endif()
+  endif()
+endfunction()
+
+# The program: src/assay/cli, linked to build/assay.
+function(assay_program)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/assay/cli/*.cpp)
+  list(REMOVE_ITEM sources ${CMAKE_SOURCE_DIR}/src/assay/cli/main.cpp)
+  add_library(assay_cli STATIC ${sources})
+  target_link_libraries(assay_cli PUBLIC assay_serve assay_audit assay_report assay_base_dependencies assay_torch)
+  target_precompile_headers(assay_cli REUSE_FROM assay_tensor)
+  execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} rev-parse --short=12 HEAD OUTPUT_VARIABLE commit ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
+  set_source_files_properties(${CMAKE_SOURCE_DIR}/src/assay/cli/version.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON COMPILE_DEFINITIONS
+    "ASSAY_VERSION=\"${PROJECT_VERSION}\";ASSAY_COMMIT=\"${commit}\"")
+  add_executable(assay ${CMAKE_SOURCE_DIR}/src/assay/cli/main.cpp)
+  target_link_libraries(assay PRIVATE assay_cli)
+  add_custom_command(TARGET assay POST_BUILD COMMAND ${CMAKE_COMMAND} -E create_symlink $<TARGET_FILE:assay> ${CMAKE_SOURCE_DIR}/build/assay)
+endfunction()

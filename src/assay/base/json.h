@@ -1,0 +1,42 @@
+#pragma once
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "assay/base/error.h"
+
+namespace assay {
+
+/// Objects keep the order of their keys.
+using Json = nlohmann::ordered_json;
+
+/// Parses text; an Error names `where` (a file, a field) and the position.
+Json parse_json(std::string_view text, std::string_view where);
+/// Reads and parses a file.
+Json read_json(const std::filesystem::path& path);
+/// Writes atomically, indented, with a newline at the end. Text that is not UTF-8 is replaced, never an exception.
+void write_json(const std::filesystem::path& path, const Json& value);
+/// Text of a value, tolerant of broken UTF-8 (replaced). indent < 0: one line.
+std::string dump(const Json& value, int indent = -1);
+
+/// object[key] as T; an Error names `where`, the key and the type that was expected.
+template <class T>
+T require(const Json& object, std::string_view key, std::string_view where) {
+  const auto it = object.is_object() ? object.find(std::string(key)) : object.end();
+  if (it == object.end()) throw Error("json", std::string(where) + " lacks the key '" + std::string(key) + "'");
+  try {
+    return it->template get<T>();
+  } catch (const nlohmann::json::exception&) {
+    throw Error("json", std::string(where) + ": the key '" + std::string(key) + "' has the wrong type (found " + it->type_name() + ")");
+  }
+}
+/// The same, but `fallback` where the key is absent or null.
+template <class T>
+T value_or(const Json& object, std::string_view key, T fallback, std::string_view where) {
+  const auto it = object.is_object() ? object.find(std::string(key)) : object.end();
+  if (it == object.end() || it->is_null()) return fallback;
+  return require<T>(object, key, where);
+}
+
+}  // namespace assay

@@ -1,0 +1,44 @@
+#pragma once
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "assay/base/json.h"
+#include "assay/base/progress.h"
+#include "assay/tensor/runtime.h"
+
+namespace assay::cli {
+
+/// What every command gets: the common flags as parsed, and where it reports. Results go to stdout through print(); everything else to progress (stderr).
+struct Context {
+  RuntimeOptions runtime;
+  std::uint64_t seed = 0;
+  std::string dtype = "bf16";
+  bool json = false;
+  bool quiet = false;
+  Progress* progress = nullptr;
+
+  /// With --json the value as one line of JSON, else `text` (made by the command for people).
+  void print(const Json& value, const std::string& text) const;
+  /// Threads, device, allocator: commands that touch tensors call it first.
+  void start() const;
+};
+
+/// Declares a subcommand: its options go to local variables of the declaring function that live as long as the App (allocate them in a shared_ptr), its work
+/// into run(). The program calls run() after parsing; what it throws becomes the exit code.
+using Run = std::function<void()>;
+void on_run(CLI::App& subcommand, Run run);
+
+// One function a file of this folder; each adds its subcommands to `app`.
+void add_version(CLI::App& app, Context& context);
+
+/// Builds the whole command line. main() and the tests use it.
+void add_all(CLI::App& app, Context& context);
+/// Parses, runs, reports; returns the exit code (0 done, 1 failed, 2 wrong usage).
+int run_program(int argc, const char* const* argv);
+
+std::string version_text();
+Json version_json();
+
+}  // namespace assay::cli

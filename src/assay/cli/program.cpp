@@ -1,0 +1,91 @@
+#include <c10/util/Exception.h>
+
+#include <cstdio>
+#include <iostream>
+#include <map>
+
+#include "assay/cli/command.h"
+
+namespace assay::cli {
+
+void Context::print(const Json& value, const std::string& text) const {
+  std::cout << (json ? dump(value) : text);
+  if (json || text.empty() || text.back() != '\n') std::cout << '\n';
+  std::cout.flush();
+}
+
+void Context::start() const { start_runtime(runtime); }
+
+namespace {
+
+/// With --json a failure is an object on stdout; otherwise a line on stderr.
+int fail(bool json, int code, const std::string& operation, const std::string& message, const std::string& hint) {
+  if (json) {
+    std::cout << dump(Json{{"error", {{"operation", operation}, {"message", message}, {"hint", hint}}}}) << std::endl;
+  } else {
+    std::cerr << "assay: [" << operation << "] " << message << (hint.empty() ? "" : "\n  hint: " + hint) << std::endl;
+  }
+  return code;
+}
+
+}  // namespace
+
+void on_run(CLI::App& subcommand, Run run) {
+  subcommand.callback([run = std::move(run)] { run(); });
+}
+
+void add_all(CLI::App& app, Context& context) {
+  // COMMANDS: one line a file, in the order of the documentation.
+  (void)app;
+  (void)context;
+}
+
+int run_program(int argc, const char* const* argv) {
+  Context context;
+  CLI::App app{"assay: train model organisms with hidden objectives, prove them, audit them", "assay"};
+  bool version = false;
+  app.add_flag("--version", version, "Version, commit, libtorch");
+  app.add_flag("--json", context.json, "Print exactly one JSON object on stdout");
+  app.add_option("--seed", context.seed, "Seed of everything random")->capture_default_str();
+  app.add_option("--threads", context.runtime.threads, "Threads (0 = all cores)")->capture_default_str();
+  app.add_option("--device", context.runtime.device, "cpu or cuda[:N]")->capture_default_str();
+  app.add_option("--dtype", context.dtype, "What matrix products run in")->check(CLI::IsMember({"f32", "bf16"}))->capture_default_str();
+  app.add_flag("--quiet", context.quiet, "No progress on stderr");
+  app.fallthrough();
+  app.require_subcommand(0, 1);
+  add_all(app, context);
+
+  // --json and --quiet must hold for errors of the parsing itself.
+  for (int i = 1; i < argc; ++i) {
+    if (std::string_view(argv[i]) == "--json") context.json = true;
+    if (std::string_view(argv[i]) == "--quiet") context.quiet = true;
+  }
+  auto progress = terminal_progress(context.quiet);
+  context.progress = progress.get();
+  try {
+    app.parse(argc, argv);
+    if (version) {
+      context.print(version_json(), version_text());
+    } else if (app.get_subcommands().empty()) {
+      std::cout << app.help();
+      return argc > 1 ? 2 : 0;
+    }
+    return 0;
+  } catch (const CLI::Success& e) {
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    return fail(context.json, 2, "usage", e.what(), "assay COMMAND --help shows the flags and an example");
+  } catch (const UsageError& e) {
+    return fail(context.json, 2, e.operation(), e.message(), e.hint());
+  } catch (const Error& e) {
+    return fail(context.json, 1, e.operation(), e.message(), e.hint());
+  } catch (const c10::Error& e) {
+    return fail(context.json, 1, "libtorch", e.what_without_backtrace(), "");
+  } catch (const std::bad_alloc&) {
+    return fail(context.json, 1, "memory", "out of memory", "use a smaller batch or model");
+  } catch (const std::exception& e) {
+    return fail(context.json, 1, "internal", e.what(), "this is a bug in assay; please report it with the command");
+  }
+}
+
+}  // namespace assay::cli

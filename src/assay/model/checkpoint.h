@@ -1,0 +1,31 @@
+#pragma once
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "assay/model/transformer.h"
+#include "assay/text/chat_template.h"
+#include "assay/text/tokenizer.h"
+
+namespace assay {
+
+/// A model with what is needed to talk to it.
+struct LanguageModel {
+  Transformer transformer;
+  Tokenizer tokenizer;
+  std::optional<ChatTemplate> chat_template;
+  Json generation_config = Json::object();
+  std::string source;  ///< where it was loaded from
+
+  /// Ids after which a reply ends: the config's eos ids and the template's eos token.
+  [[nodiscard]] std::vector<TokenId> stop_ids() const;
+};
+
+/// A Hugging Face folder, a stage of an organism, or a .gguf file. Errors name the file and what is missing.
+LanguageModel load_language_model(const std::filesystem::path& path);
+/// Weights only (no tokenizer needed).
+Transformer load_transformer(const std::filesystem::path& path);
+/// Writes config.json, model.safetensors, tokenizer.json, tokenizer_config.json (and generation_config.json) as one atomic folder; `dtype` of the stored tensors f32 or bf16.
+void save_language_model(const std::filesystem::path& folder, const LanguageModel& model, c10::ScalarType dtype);
+
+}  // namespace assay
