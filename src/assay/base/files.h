@@ -12,17 +12,22 @@ namespace assay {
 
 namespace fs = std::filesystem;
 
+// Every function here throws an Error that names the path and the reason (missing folder, no permission, full disk).
+
 std::string read_text(const fs::path& path);
-/// Writes under a temporary name beside `path`, fsyncs, renames: a reader sees the old content or the new, never a part.
+/// Writes under a temporary name beside `path`, fsyncs, renames: a reader sees the old content or the new, never a part. A device or pipe
+/// (/dev/stdout) is written through; a link stays and what it points to is replaced. The folder must exist.
 void write_text(const fs::path& path, std::string_view text);
 /// The same for content that is written piece by piece: `write` gets a function that appends bytes.
 using AppendBytes = std::function<void(std::span<const std::byte>)>;
 void write_atomically(const fs::path& path, const std::function<void(const AppendBytes&)>& write);
 
-/// Fills a folder under a temporary name and renames it to `path` when `fill` returns; replaces what stood there. If `fill` throws, nothing changes.
+/// Fills a folder under a temporary name and renames it to `path` when `fill` returns; replaces what stood there. If `fill` throws, nothing
+/// changes. Folders above `path` are created.
 void write_folder_atomically(const fs::path& path, const std::function<void(const fs::path&)>& fill);
 
-/// Appends whole lines to a file (JSONL); each append reaches the file in one write. A torn last line of an earlier crash is cut off on opening.
+/// Appends whole lines to a file (JSONL); each append reaches the file in one write. A torn last line of an earlier crash is cut off on
+/// opening.
 class LineAppender {
  public:
   explicit LineAppender(const fs::path& path);
@@ -53,7 +58,8 @@ class MappedFile {
   fs::path path_;
 };
 
-/// Exclusive use of a folder by one process, until destruction (flock on FOLDER/.lock). A second process gets an Error that names the folder.
+/// Exclusive use of a folder by one process, until destruction (flock on FOLDER/.lock). Creates the folder where it
+/// is missing. A second process gets an Error that names the folder and the holder's pid.
 class FolderLock {
  public:
   explicit FolderLock(const fs::path& folder);

@@ -3,14 +3,44 @@
 #include "assay/base/files.h"
 
 namespace assay {
+namespace {
+
+constexpr int kDeepest = 512;
+
+/// Copying and printing a value recurse into it: a hostile file of a million brackets must not reach them.
+bool nested_too_deep(std::string_view text) {
+  int depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      in_string = c != '"';
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kDeepest) return true;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return false;
+}
+
+}  // namespace
 
 Json parse_json(std::string_view text, std::string_view where) {
+  if (nested_too_deep(text)) throw Error("json", std::string(where) + " is nested more than " + std::to_string(kDeepest) + " levels deep");
   try {
     return Json::parse(text);
   } catch (const nlohmann::json::exception& e) {
     throw Error("json", std::string(where) + " is not valid JSON: " + e.what());
   }
 }
+
+Json read_json(const std::filesystem::path& path) { return parse_json(read_text(path), path.string()); }
+
+void write_json(const std::filesystem::path& path, const Json& value) { write_text(path, dump(value, 2) + "\n"); }
 
 std::string dump(const Json& value, int indent) { return value.dump(indent, ' ', false, Json::error_handler_t::replace); }
 

@@ -24,8 +24,8 @@ class Progress {
 
 /// Shows nothing and never stops.
 Progress& no_progress();
-/// Progress on stderr: rate, ETA, metric, in place on a terminal and a line now and then elsewhere. SIGINT and SIGTERM set stop_requested();
-/// a second one ends the process at once. At most one at a time.
+/// Progress on stderr: rate, ETA, metric, in place on a terminal and a line now and then elsewhere. SIGINT and SIGTERM set
+/// stop_requested(); a second one ends the process at once. At most one at a time.
 std::unique_ptr<Progress> terminal_progress(bool quiet);
 
 /// Seconds: monotonic wall time, and CPU time of this process (all threads).

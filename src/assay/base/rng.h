@@ -7,6 +7,9 @@
 
 namespace assay {
 
+/// One block of Philox 4x32-10.
+std::array<std::uint32_t, 4> philox4x32_10(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key);
+
 /// Counter-based random stream (Philox 4x32-10; Salmon et al., SC 2011): the n-th draw depends only on (key, n), so a stream can be
 /// re-created anywhere from its seed and names. Cheap to copy. Same draws on every platform.
 class Rng {
@@ -49,7 +52,7 @@ class Rng {
   void refill();
 
   std::uint64_t key_ = 0;
-  std::uint64_t counter_ = 0;            // number of 128-bit blocks drawn
+  std::uint64_t counter_ = 0;             // number of 128-bit blocks drawn
   std::array<std::uint32_t, 4> block_{};  // the current block
   int used_ = 4;                          // words of it already handed out
 };

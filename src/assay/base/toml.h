@@ -11,8 +11,8 @@
 
 namespace assay {
 
-/// A table of a TOML file. Every read names file, section and key in its errors, and remembers what was read: done() refuses keys that nobody asked for,
-/// so that a misspelt setting never passes silently.
+/// A table of a TOML file. Every read names file, section and key in its errors, and remembers what was read: done() refuses keys that
+/// nobody asked for, so that a misspelt setting never passes silently.
 class TomlTable {
  public:
   static TomlTable from_file(const std::filesystem::path& path);
