@@ -7,6 +7,9 @@ if(ASSAY_CCACHE)
                              CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} ${ASSAY_CCACHE})
 endif()
 
+# Programs are compiled with -fPIC like the libraries: -fPIE would not fit the shared precompiled header.
+set(CMAKE_CXX_COMPILE_OPTIONS_PIE -fPIC)
+
 add_library(assay_flags INTERFACE)
 target_include_directories(assay_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 target_compile_options(assay_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Werror)

@@ -6,7 +6,8 @@
 
 namespace assay {
 
-/// One training sequence. weights[i] weighs the loss of predicting ids[i] from what stands before it (weights[0] is ignored); 0 = not trained on.
+/// One training sequence. weights[i] weighs the loss of predicting ids[i] from what stands before it (weights[0] is ignored); 0 = not
+/// trained on.
 struct Example {
   std::vector<TokenId> ids;
   std::vector<float> weights;
