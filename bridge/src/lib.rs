@@ -1,1 +1,3 @@
-// The C ABI is declared in include/assay_bridge.h.
+//! The C ABI is declared in include/assay_bridge.h.
+mod abi;
+mod tokenizer;

@@ -31,17 +31,20 @@ struct Rendered {
   std::vector<std::pair<std::uint32_t, std::uint32_t>> assistant_spans;
 };
 
-/// A Jinja chat template with the environment of transformers (trim_blocks, lstrip_blocks, loop controls, tojson without HTML escapes), run by minijinja.
+/// A Jinja chat template with the environment of transformers (trim_blocks, lstrip_blocks, loop controls, tojson without HTML escapes), run
+/// by minijinja.
 class ChatTemplate {
  public:
   ChatTemplate(std::string source, SpecialTokens special);
-  /// From a folder's chat_template.jinja or tokenizer_config.json (chat_template as string or as list with "default"); nullopt where there is none.
+  /// From a folder's chat_template.jinja or tokenizer_config.json (chat_template as string or as list with "default"); nullopt where there
+  /// is none.
   static std::optional<ChatTemplate> from_folder(const std::filesystem::path& folder);
 
-  /// `messages` as in the JSON of the user (tool calls and content parts pass through). A template's raise_exception becomes an Error with its message.
+  /// `messages` as in the JSON of the user (tool calls and content parts pass through). A template's raise_exception becomes an Error with
+  /// its message.
   [[nodiscard]] Rendered render(const Json& messages, const RenderOptions& options = {}) const;
-  /// The text after which the model is to write `turn`. Prefilled last message: continued. Turn::user: the template's own opening of a user turn, found by
-  /// rendering a marker message and cutting before it. Turn::raw: contents concatenated.
+  /// The text after which the model is to write `turn`. Prefilled last message: continued. Turn::user: the template's own opening of a user
+  /// turn, found by rendering a marker message and cutting before it. Turn::raw: contents concatenated.
   [[nodiscard]] std::string prompt(const Conversation& conversation, Turn turn = Turn::assistant) const;
   [[nodiscard]] const std::string& source() const;
   [[nodiscard]] const SpecialTokens& special() const;

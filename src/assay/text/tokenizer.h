@@ -16,6 +16,7 @@ struct Encoding {
   std::vector<TokenId> ids;
   std::vector<std::string> tokens;
   std::vector<std::pair<std::uint32_t, std::uint32_t>> offsets;  ///< half-open, in code points of the input
+  std::vector<std::uint32_t> type_ids;                           ///< which sentence of a pair: 0 or 1
 };
 
 /// A tokenizer of a Hugging Face `tokenizer.json`, run by the crate `tokenizers` (the implementation that the checkpoints were made with).
@@ -57,9 +58,11 @@ class TextStream {
  private:
   Tokenizer tokenizer_;
   bool skip_special_;
-  std::vector<TokenId> ids_;
-  std::size_t first_ = 0;      // ids before this one are emitted and no longer needed as context
-  std::string emitted_;        // text of ids_[first_..] that was handed out
+  std::string flush();
+  std::vector<TokenId> ids_;  // what is still needed: context that was emitted, then what is pending
+  std::size_t clean_ = 0;     // all text of ids_[0, clean_) was handed out
+  std::size_t beyond_ = 0;    // bytes handed out of what follows
+  std::string emitted_;       // text of ids_ that was handed out
 };
 
 }  // namespace assay
