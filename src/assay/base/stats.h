@@ -27,16 +27,23 @@ struct UnitCount {
 
 inline constexpr double kLevel = 0.90;
 
+/// The z with P(Z < z) = p for a standard normal Z, and the t with P(T < t) = p for Student's T; p in (0, 1), any df > 0.
+double normal_quantile(double p);
+double t_quantile(double p, double df);
+
 /// Wilson's score interval for a binomial proportion. n = 0 gives [0, 1].
 Interval wilson(std::int64_t applied, std::int64_t n, double level = kLevel);
 /// Student's t interval for the mean. Needs two values or more; with fewer, the whole line.
 Interval t_interval(std::span<const double> values, double level = kLevel);
-/// Percentile of sorted values with linear interpolation (numpy's default). q in [0, 1].
+/// Percentile of sorted values with linear interpolation (numpy's default). q in [0, 1]; nan for no values.
 double percentile(std::span<const double> sorted, double q);
-/// Rate over units with the percentile bootstrap over units; Wilson's where the rate is 0 or 1 or fewer than 30 answers apply.
+/// Rate over units with the percentile bootstrap over units; Wilson's where the rate is 0 or 1, fewer than 30 answers apply or all of them
+/// are in one unit. Units without an applicable answer add to `unjudged` only. No applicable answer: rate nan, interval [0, 1].
 Rate rate_over_units(std::span<const UnitCount> units, Rng rng, int resamples = 2000, double level = kLevel);
-/// Percentile bootstrap of the mean of per-unit values (for differences: pass each unit's difference).
+/// Percentile bootstrap of the mean of per-unit values (for differences: pass each unit's difference). With fewer than two values,
+/// the whole line.
 Interval bootstrap_mean(std::span<const double> values, Rng rng, int resamples = 2000, double level = kLevel);
+/// nan for no values.
 double mean(std::span<const double> values);
 /// Sample standard deviation (n - 1); 0 for fewer than two values.
 double standard_deviation(std::span<const double> values);
