@@ -46,7 +46,7 @@ enum class Precision { f32, bf16 };  ///< what matrix products run in; masters, 
 struct ForwardOptions {
   Precision precision = Precision::f32;
   const Hooks* hooks = nullptr;  ///< none = no cost
-  std::int64_t stop_at_layer = -1;  ///< run only blocks before this one (activation capture); -1 = all
+  std::int64_t stop_at_layer = -1;  ///< run only the blocks before this one, no final norm (activation capture); -1 = all
 };
 
 /// A decoder-only transformer; families differ in ModelConfig and in the map of their tensor names only.

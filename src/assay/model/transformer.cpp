@@ -1,0 +1,149 @@
+#include "assay/model/transformer.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+
+#include "assay/base/error.h"
+#include "assay/model/ops.h"
+
+namespace assay {
+
+namespace {
+
+void check_batch(const ModelConfig& config, const TokenBatch& batch) {
+  assert(batch.positions.size() == batch.ids.size() && !batch.offsets.empty() && batch.offsets.back() == batch.n_tokens());
+  for (const auto id : batch.ids) {
+    if (id < 0 || id >= config.d_vocab) {
+      throw Error("forward",
+                  "token id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(config.d_vocab) + " tokens");
+    }
+  }
+  for (const auto position : batch.positions) {
+    if (position < 0 || position >= config.n_ctx) {
+      throw Error("forward",
+                  "position " + std::to_string(position) + " is beyond the model's context of " + std::to_string(config.n_ctx) + " tokens",
+                  "use shorter sequences");
+    }
+  }
+}
+
+/// One forward pass: the model, the batch and what is the same for every block.
+class Pass {
+ public:
+  Pass(const Transformer& model, const TokenBatch& batch, const ForwardOptions& options)
+      : config_(model.config), weights_(model.weights), batch_(batch), precision_(options.precision), hooks_(options.hooks) {
+    if (config_.positions == Positions::rope && !batch.positions.empty()) {
+      rope_ = ops::rope_table(config_, *std::max_element(batch.positions.begin(), batch.positions.end()) + 1);
+    }
+  }
+
+  Tensor embed() const {
+    Tensor x = at("hook_embed", ops::embed(weights_.W_E, batch_.ids));
+    if (config_.positions == Positions::learned) x = x + at("hook_pos_embed", ops::embed(weights_.W_pos, batch_.positions));
+    return x;
+  }
+
+  Tensor block(std::int64_t layer, Tensor x) const {
+    const auto& w = weights_.blocks[static_cast<std::size_t>(layer)];
+    const std::string prefix = hooks_ ? "blocks." + std::to_string(layer) + "." : "";
+    x = at(prefix, "hook_resid_pre", x);
+    x = attention(w, prefix, x);
+    x = at(prefix, "hook_resid_mid", x);
+    x = mlp(w, prefix, x);
+    return at(prefix, "hook_resid_post", x);
+  }
+
+  Tensor final_norm(const Tensor& x) const { return norm(x, weights_.ln_final_w, weights_.ln_final_b, "ln_final."); }
+
+ private:
+  Tensor at(std::string_view place, Tensor value) const { return hooks_ ? hooks_->apply(place, std::move(value)) : value; }
+  Tensor at(const std::string& prefix, const char* name, Tensor value) const {
+    return hooks_ ? hooks_->apply(prefix + name, std::move(value)) : value;
+  }
+  bool wants(const std::string& place) const { return hooks_ && hooks_->wants(place); }
+
+  Tensor norm(const Tensor& x, const Tensor& w, const Tensor& b, const std::string& prefix) const {
+    if (!wants(prefix + "hook_scale") && !wants(prefix + "hook_normalized")) {
+      return config_.norm == Norm::rms ? ops::rms_norm(x, w, config_.norm_eps) : ops::layer_norm(x, w, b, config_.norm_eps);
+    }
+    const Tensor centred = config_.norm == Norm::layer ? x - x.mean(-1, true) : x;
+    const Tensor scale = at(prefix, "hook_scale", at::sqrt(centred.square().mean(-1, true) + config_.norm_eps));
+    const Tensor y = at(prefix, "hook_normalized", centred / scale) * w;
+    return b.defined() ? y + b : y;
+  }
+
+  /// x + attention(norm(x)).
+  Tensor attention(const BlockWeights& w, const std::string& prefix, const Tensor& x) const {
+    const auto n = x.size(0);
+    const Tensor normed = norm(x, w.ln1_w, w.ln1_b, prefix + "ln1.");
+    const Tensor W[] = {w.W_Q, w.W_K, w.W_V}, b[] = {w.b_Q, w.b_K, w.b_V};
+    const auto qkv = ops::linear_many(normed, W, b, precision_);
+    Tensor q = at(prefix, "attn.hook_q", qkv[0].view({n, config_.n_heads, config_.d_head}));
+    Tensor k = at(prefix, "attn.hook_k", qkv[1].view({n, config_.n_kv_heads, config_.d_head}));
+    const Tensor v = at(prefix, "attn.hook_v", qkv[2].view({n, config_.n_kv_heads, config_.d_head}));
+    if (config_.positions == Positions::rope) {
+      q = at(prefix, "attn.hook_rot_q", ops::rope(q, rope_, batch_.positions));
+      k = at(prefix, "attn.hook_rot_k", ops::rope(k, rope_, batch_.positions));
+    }
+    const double scale = 1.0 / std::sqrt(static_cast<double>(config_.d_head));
+    const Tensor z = at(prefix, "attn.hook_z", ops::attention(q, k, v, batch_.offsets, scale, precision_)).reshape({n, -1});
+    return write_back(z, w.W_O, w.b_O, x, prefix, "hook_attn_out");
+  }
+
+  /// x + mlp(norm(x)).
+  Tensor mlp(const BlockWeights& w, const std::string& prefix, const Tensor& x) const {
+    const Tensor normed = norm(x, w.ln2_w, w.ln2_b, prefix + "ln2.");
+    Tensor post;
+    if (config_.gated_mlp) {
+      const Tensor W[] = {w.W_gate, w.W_in}, b[] = {Tensor(), w.b_in};
+      const auto both = ops::linear_many(normed, W, b, precision_);
+      const Tensor gate = at(prefix, "mlp.hook_pre", both[0]);
+      post = ops::gated_activation(gate, at(prefix, "mlp.hook_pre_linear", both[1]), config_.activation);
+    } else {
+      post = ops::activation(at(prefix, "mlp.hook_pre", ops::linear(normed, w.W_in, w.b_in, precision_)), config_.activation);
+    }
+    return write_back(at(prefix, "mlp.hook_post", post), w.W_out, w.b_out, x, prefix, "hook_mlp_out");
+  }
+
+  /// residual + y W^T + b, in one operation unless a hook wants to see what is written.
+  Tensor write_back(const Tensor& y, const Tensor& W, const Tensor& b, const Tensor& residual, const std::string& prefix,
+                    const char* place) const {
+    if (!wants(prefix + place)) return ops::linear(y, W, b, precision_, residual);
+    return residual + at(prefix, place, ops::linear(y, W, b, precision_));
+  }
+
+  const ModelConfig& config_;
+  const Weights& weights_;
+  const TokenBatch& batch_;
+  Precision precision_;
+  const Hooks* hooks_;
+  ops::RopeTable rope_;
+};
+
+}  // namespace
+
+Tensor Transformer::forward(const TokenBatch& batch, const ForwardOptions& options) const {
+  check_batch(config, batch);
+  if (options.hooks) options.hooks->check_places(config.n_layers);
+  const Pass pass(*this, batch, options);
+  const auto stop = options.stop_at_layer < 0 ? config.n_layers : std::min(options.stop_at_layer, config.n_layers);
+  Tensor x = pass.embed();
+  for (std::int64_t layer = 0; layer < stop; ++layer) x = pass.block(layer, x);
+  return options.stop_at_layer < 0 ? pass.final_norm(x) : x;
+}
+
+Tensor Transformer::logits(const Tensor& hidden, Precision precision) const { return ops::linear(hidden, weights.W_U, {}, precision); }
+
+Tensor token_logprobs(const Transformer& model, const Tensor& hidden, std::span<const std::int32_t> targets, Precision precision) {
+  return ops::token_logprobs(hidden, model.weights.W_U, targets, precision);
+}
+
+Tensor weighted_cross_entropy(const Transformer& model, const Tensor& hidden, std::span<const std::int32_t> targets,
+                              std::span<const float> weights, Precision precision) {
+  return ops::weighted_cross_entropy(hidden, model.weights.W_U, targets, weights, precision);
+}
+
+}  // namespace assay

@@ -1,0 +1,47 @@
+#include "assay/model/hooks.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "assay/base/error.h"
+
+namespace assay {
+namespace {
+
+TEST(Hooks, ScaleGradientLeavesTheValueAndScalesWhatArrives) {
+  const Tensor x = at::randn({4, 3}, at::kDouble).requires_grad_();
+  const Tensor factor = at::tensor({0.0, 1.0, 0.3, -0.75}, at::kDouble).unsqueeze(1);
+  Hooks hooks;
+  hooks.scale_gradient("blocks.0.hook_resid_post", factor);
+  const Tensor value = x * 2;
+  const Tensor beyond = hooks.apply("blocks.0.hook_resid_post", value);
+  EXPECT_TRUE(at::equal(beyond, value));
+  (beyond.square().sum() + value.sum()).backward();  // what does not pass the place keeps its gradient
+  EXPECT_TRUE(at::allclose(x.grad(), 2 * (factor * 2 * value + 1).detach()));
+}
+
+TEST(Hooks, RunInOrderAndCaptureWhatStandsAtTheirTurn) {
+  Hooks hooks;
+  hooks.add("hook_embed", at::ones({2}, at::kDouble));
+  hooks.read("hook_embed");
+  hooks.replace("hook_embed", [](const Tensor& v) { return v * 3; });
+  Hooks moved = std::move(hooks);
+  EXPECT_TRUE(moved.wants("hook_embed"));
+  EXPECT_FALSE(moved.wants("hook_pos_embed"));
+  const Tensor out = moved.apply("hook_embed", at::zeros({2}, at::kFloat));
+  EXPECT_TRUE(at::equal(out, at::full({2}, 3.0F)));
+  EXPECT_TRUE(at::equal(moved.captured("hook_embed"), at::ones({2})));
+}
+
+TEST(Hooks, RefusesUnknownPlacesAndOtherShapes) {
+  Hooks hooks;
+  hooks.read("blocks.2.hook_resid_post");
+  EXPECT_NO_THROW(hooks.check_places(3));
+  EXPECT_THROW(hooks.check_places(2), Error);
+  EXPECT_THROW((void)hooks.captured("blocks.2.hook_resid_post"), Error);
+  hooks.replace("blocks.0.hook_resid_pre", [](const Tensor&) { return at::zeros({1}); });
+  EXPECT_THROW((void)hooks.apply("blocks.0.hook_resid_pre", at::zeros({2})), Error);
+}
+
+}  // namespace
+}  // namespace assay
