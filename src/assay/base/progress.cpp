@@ -23,8 +23,6 @@ Progress& no_progress() {
   return instance;
 }
 
-std::unique_ptr<Progress> terminal_progress(bool /*quiet*/) { return std::make_unique<NoProgress>(); }
-
 double wall_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 double cpu_seconds() {
