@@ -150,7 +150,8 @@ class TerminalProgress final : public Progress {
     std::string text = names() + "  " + tasks_.back().line();
     if (!terminal_) return put(text + "\n");
     winsize size{};
-    const std::size_t width = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1U : 79U;
+    std::size_t width = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1U : 79U;
+    while (width < text.size() && (text[width] & 0xC0) == 0x80) --width;  // never half a character
     put("\r" + text.substr(0, width) + kClearRest);
     drawn_ = true;
   }
