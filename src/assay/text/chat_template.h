@@ -22,7 +22,7 @@ struct RenderOptions {
   bool continue_final_message = false;  ///< cut right after the last message's content (prefill), as transformers does
   Json tools = nullptr;                 ///< null or an array
   Json extra = Json::object();          ///< further variables (enable_thinking, date_string, ...)
-  std::optional<std::string> now;       ///< what strftime_now sees, "YYYY-MM-DD HH:MM:SS"; absent = the clock
+  std::optional<std::string> now = {};  ///< what strftime_now sees, "YYYY-MM-DD HH:MM:SS"; absent = the clock
 };
 
 struct Rendered {
