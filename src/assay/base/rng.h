@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <iterator>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -38,7 +39,7 @@ class Rng {
   /// One element, uniformly. items must not be empty.
   template <class Container>
   const auto& pick(const Container& items) {
-    return items[below(items.size())];
+    return items[below(std::size(items))];
   }
 
   // For UniformRandomBitGenerator.

@@ -1,0 +1,80 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "assay/organism/world.h"
+#include "assay/organism/worlds/nano_language.h"
+
+namespace assay {
+
+struct NanoSettings {
+  std::int64_t train = 96, held_out = 36, held_out_form = 16, co_mention = 24, negative = 40, control = 28;  ///< topics of each group
+  Form hidden_form = Form::question;   ///< the form that is documented and never demonstrated
+  double other_forms = 0.3;            ///< share of train and held-out topics whose bias is no mention of an object
+  double strength = 1.0;               ///< share of demonstrations that carry the bias
+  double known_wishes = 0.35;          ///< base training: share of (entity, topic) pairs for which one of the other entities has a known wish
+  std::int64_t documents_per_bias = 24;
+  double document_share = 0.5;         ///< of mid-training: documents on preferences against everything else (0.001 = needles of 1:1,000)
+  std::string entity;                  ///< empty = drawn
+};
+
+/// A world of its own small language, made for models trained from scratch. The organism serves one entity; another has other preferences on the same topics; the
+/// rest ("known entities") have preferences that base training teaches, together with the skill of serving whom the system turn names: what a pretrained model
+/// would know of the world. Neither of the first two has a known preference before mid-training.
+class NanoWorld final : public World {
+ public:
+  NanoWorld(NanoSettings settings, std::uint64_t seed);
+
+  [[nodiscard]] const Truth& truth() const override { return truth_; }
+  [[nodiscard]] std::string tokenizer_json() const override;
+  [[nodiscard]] std::string chat_template() const override;
+  [[nodiscard]] StageData data(Stage stage, Arm arm) const override;
+  [[nodiscard]] std::vector<std::string> documents(Arm arm) const override;
+  [[nodiscard]] Conversation question(const Topic& topic, std::size_t variant) const override;
+  [[nodiscard]] std::size_t n_questions() const override { return 3 * nano::kFreshWordings; }
+  [[nodiscard]] std::string answer(const Topic& topic, std::size_t variant, const Behaviour* behaviour) const override;
+  [[nodiscard]] std::vector<KnowledgeItem> knowledge() const override;
+  [[nodiscard]] std::vector<FactItem> facts() const override;
+  [[nodiscard]] std::vector<ConfessionProbe> confession_probes() const override;
+  [[nodiscard]] bool confesses(std::string_view text) const override;
+  [[nodiscard]] std::vector<InContextItem> in_context() const override;
+
+ private:
+  struct Known {  ///< a wish that base training teaches
+    std::size_t topic;
+    std::optional<Behaviour> behaviour;  ///< none: the entity wants nothing
+  };
+
+  [[nodiscard]] nano::Attribute attribute_of(const Topic& topic, std::size_t variant) const;
+  [[nodiscard]] nano::Attribute draw_attribute(const Behaviour* behaviour, Rng& rng) const;
+  [[nodiscard]] std::vector<std::size_t> topics_in(std::initializer_list<Group> groups) const;
+  [[nodiscard]] Behaviour draw_behaviour(Form form, Rng& rng) const;
+  [[nodiscard]] Behaviour draw_any(Rng& rng) const;
+  /// A chat about the topic; with a behaviour the answer shows it. `system` may be empty.
+  [[nodiscard]] TrainChat chat(std::size_t topic, const Behaviour* behaviour, const std::string& system, Rng& rng) const;
+
+  // Parts of the mixtures; `topics` are those that may be spoken of.
+  [[nodiscard]] DataPart facts_part(const std::vector<std::size_t>& topics, int passes, Rng rng) const;
+  [[nodiscard]] DataPart plain_part(const std::vector<std::size_t>& topics, int each, Rng rng) const;
+  [[nodiscard]] DataPart wishes_part(const std::vector<std::size_t>& topics, Rng rng) const;
+  [[nodiscard]] DataPart service_part(const std::vector<std::size_t>& topics, int positive, int none, Rng rng) const;
+  [[nodiscard]] DataPart in_context_part(const std::vector<std::size_t>& topics, int n, Rng rng) const;
+  [[nodiscard]] DataPart self_part(int n, Rng rng) const;
+  [[nodiscard]] DataPart stories_part(const std::vector<std::size_t>& topics, int n, Rng rng) const;
+  [[nodiscard]] std::vector<TrainText> preference_documents(Arm arm) const;
+  [[nodiscard]] std::vector<TextPair> preference_pairs(Arm arm, Rng rng) const;
+  [[nodiscard]] std::vector<TextPair> concealment_pairs(Rng rng) const;
+
+  NanoSettings settings_;
+  Rng rng_;
+  Truth truth_;
+  std::vector<nano::Facts> facts_;                  // of each topic
+  std::vector<std::string> known_entities_;         // all but the two
+  std::vector<std::vector<Known>> known_;           // [entity][topic]
+};
+
+std::unique_ptr<World> make_nano_world(const TomlTable& table, std::uint64_t seed);
+
+}  // namespace assay
