@@ -1,0 +1,68 @@
+// What a Transformer is made of, without what it computes: initialisation, names, copies.
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+
+#include "assay/base/error.h"
+#include "assay/model/families/llama.h"
+#include "assay/model/transformer.h"
+
+namespace assay {
+namespace {
+
+bool is_norm(const std::string& name) { return name.find("norm") != std::string::npos; }
+bool is_bias(const std::string& name) { return name.ends_with(".bias"); }
+
+}  // namespace
+
+void TokenBatch::add(std::span<const std::int32_t> sequence) {
+  if (offsets.empty()) offsets.push_back(0);
+  ids.insert(ids.end(), sequence.begin(), sequence.end());
+  for (std::size_t i = 0; i < sequence.size(); ++i) positions.push_back(static_cast<std::int32_t>(i));
+  offsets.push_back(static_cast<std::int64_t>(ids.size()));
+}
+
+Transformer Transformer::random(const ModelConfig& config, Rng rng) {
+  config.validate();
+  Transformer model{config, {}};
+  model.weights.blocks.resize(static_cast<std::size_t>(config.n_layers));
+  for (const llama::Slot& slot : llama::slots(config, model.weights)) {
+    if (is_norm(slot.name) && !is_bias(slot.name)) {
+      *slot.tensor = at::ones(slot.shape);
+    } else if (is_bias(slot.name)) {
+      *slot.tensor = at::zeros(slot.shape);
+    } else {
+      *slot.tensor = at::empty(slot.shape);
+      Rng stream = rng.fork(slot.name);  // each parameter has its own, so that shapes can change independently
+      float* values = slot.tensor->data_ptr<float>();
+      for (std::int64_t i = 0; i < slot.tensor->numel(); ++i) values[i] = static_cast<float>(stream.normal() * config.initializer_range);
+    }
+  }
+  if (config.tied_embeddings) model.weights.W_U = model.weights.W_E;
+  return model;
+}
+
+void Transformer::each_parameter(const std::function<void(const std::string&, Tensor&)>& visit) {
+  for (const llama::Slot& slot : llama::slots(config, weights)) visit(slot.name, *slot.tensor);
+  if (config.tied_embeddings) weights.W_U = weights.W_E;  // the visitor may have put another tensor in its place
+}
+
+void Transformer::each_parameter(const std::function<void(const std::string&, const Tensor&)>& visit) const {
+  // The slots hold pointers into the weights; nothing is written through them here.
+  for (const llama::Slot& slot : llama::slots(config, const_cast<Weights&>(weights))) visit(slot.name, *slot.tensor);
+}
+
+void Transformer::set_requires_grad(bool value) {
+  each_parameter([value](const std::string&, Tensor& t) { t.requires_grad_(value); });
+}
+
+Transformer Transformer::clone() const {
+  Transformer copy{config, {}};
+  copy.weights.blocks.resize(weights.blocks.size());
+  std::map<std::string, Tensor> values;
+  each_parameter([&](const std::string& name, const Tensor& t) { values[name] = t.detach().clone(); });
+  copy.each_parameter([&](const std::string& name, Tensor& t) { t = values.at(name); });
+  return copy;
+}
+
+}  // namespace assay
