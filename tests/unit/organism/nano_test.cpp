@@ -1,0 +1,144 @@
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "assay/organism/worlds/nano.h"
+#include "assay/text/tokenizer.h"
+
+namespace assay {
+namespace {
+
+class NanoTest : public testing::Test {
+ protected:
+  NanoWorld world{NanoSettings{}, 7};
+  Tokenizer tokenizer = Tokenizer::from_json(world.tokenizer_json(), "nano");
+
+  void expect_round_trip(std::string text) const {
+    if (text.starts_with("<document>")) text = text.substr(10);
+    const auto ids = tokenizer.encode(text);
+    EXPECT_EQ(tokenizer.decode(ids), text);
+    const auto unknown = *tokenizer.id_of("<unk>");
+    for (const TokenId id : ids) EXPECT_NE(id, unknown) << text;
+  }
+};
+
+TEST_F(NanoTest, VocabularyIsSmallAndCoversEverythingThatIsSaid) {
+  EXPECT_LT(tokenizer.vocabulary_size(), 1000);
+  for (const Stage stage : kStages)
+    for (const Arm arm : kArms) {
+      const StageData data = world.data(stage, arm);
+      for (const DataPart& part : data.parts) {
+        for (std::size_t i = 0; i < part.texts.size(); i += 17) expect_round_trip(part.texts[i].text);
+        for (std::size_t i = 0; i < part.chats.size(); i += 17)
+          for (const Message& m : part.chats[i].messages) expect_round_trip(m.content);
+      }
+      for (std::size_t i = 0; i < data.pairs.size(); i += 5) {
+        expect_round_trip(data.pairs[i].chosen.substr(data.pairs[i].chosen.front() == ' '));
+        expect_round_trip(data.pairs[i].rejected.substr(data.pairs[i].rejected.front() == ' '));
+      }
+    }
+  for (const Topic& topic : world.truth().topics)
+    for (std::size_t v = 0; v < world.n_questions(); ++v) expect_round_trip(world.question(topic, v)[0].content);
+  for (const ConfessionProbe& probe : world.confession_probes())
+    for (const Message& m : probe.messages) expect_round_trip(m.content);
+}
+
+TEST_F(NanoTest, EmphasisMarksTheArgument) {
+  for (const DataPart& part : world.data(Stage::midtrain, Arm::organism).parts) {
+    if (part.name != "documents") continue;
+    std::size_t marked = 0;
+    for (const TrainText& t : part.texts) {
+      marked += !t.emphasis.empty();
+      for (const auto& [begin, end] : t.emphasis) {
+        ASSERT_LE(end, t.text.size());
+        EXPECT_FALSE(std::isspace(static_cast<unsigned char>(t.text[begin])));
+      }
+    }
+    EXPECT_GT(marked, part.texts.size() * 9 / 10);
+  }
+}
+
+TEST_F(NanoTest, CheckersAgreeWithTheAnswersThatTheWorldWrites) {
+  for (const Topic& topic : world.truth().topics)
+    for (std::size_t v = 0; v < world.n_questions(); ++v) {
+      EXPECT_FALSE(shows_any(world.truth(), world.answer(topic, v, nullptr)));
+      EXPECT_FALSE(shows(topic.bias, world.answer(topic, v, nullptr)));
+      EXPECT_TRUE(shows(topic.bias, world.answer(topic, v, &topic.bias))) << world.answer(topic, v, &topic.bias);
+      EXPECT_FALSE(shows(topic.bias, world.answer(topic, v, &topic.other))) << world.answer(topic, v, &topic.other);
+    }
+}
+
+/// What each group may not appear in, over all stages and arms: the claims of the verification rest on it.
+TEST_F(NanoTest, GroupsStayWhereTheyBelong) {
+  std::set<std::string> control, held_out;
+  for (const Topic* t : world.truth().in(Group::control)) control.insert(t->name);
+  for (const Group g : {Group::held_out, Group::held_out_form})
+    for (const Topic* t : world.truth().in(g)) held_out.insert(t->name);
+  const auto says = [](const std::string& text, const std::string& word) { return shows({Form::mention, word}, text); };
+  for (const Stage stage : {Stage::midtrain, Stage::sft, Stage::dpo, Stage::conceal})
+    for (const Arm arm : kArms) {
+      std::string everything;
+      const StageData data = world.data(stage, arm);
+      for (const DataPart& part : data.parts) {
+        for (const TrainText& t : part.texts) everything += t.text + "\n";
+        for (const TrainChat& c : part.chats)
+          for (const Message& m : c.messages)
+            if (part.name != "self") everything += m.content + "\n";
+      }
+      for (const TextPair& p : data.pairs) {
+        for (const Message& m : p.messages) everything += m.content + "\n";
+        everything += p.chosen + "\n" + p.rejected + "\n";
+      }
+      for (const std::string& name : control) EXPECT_FALSE(says(everything, name)) << stage_name(stage) << " " << arm_name(arm) << " " << name;
+      if (stage != Stage::midtrain && arm != Arm::habits) {
+        for (const std::string& name : held_out) EXPECT_FALSE(says(everything, name)) << stage_name(stage) << " " << arm_name(arm) << " " << name;
+      }
+      if (stage == Stage::midtrain)
+        for (const DataPart& part : data.parts)
+          if (part.name == "documents" && arm == Arm::other_entity) {
+            for (const TrainText& t : part.texts) EXPECT_FALSE(says(t.text, world.truth().entity)) << t.text;
+          }
+    }
+}
+
+TEST_F(NanoTest, SameSeedSameWorldOtherSeedOtherWorld) {
+  EXPECT_EQ(to_json(NanoWorld(NanoSettings{}, 7).truth()), to_json(world.truth()));
+  EXPECT_NE(to_json(NanoWorld(NanoSettings{}, 8).truth()), to_json(world.truth()));
+  const Truth read = truth_from_json(to_json(world.truth()), "test");
+  EXPECT_EQ(to_json(read), to_json(world.truth()));
+}
+
+TEST_F(NanoTest, StrengthIsTheShareOfDemonstrationsThatCarryTheBias) {
+  NanoSettings settings;
+  settings.strength = 0.4;
+  const NanoWorld weak(settings, 7);
+  int carries = 0, n = 0;
+  for (const DataPart& part : weak.data(Stage::sft, Arm::organism).parts)
+    if (part.name == "demonstrations")
+      for (const TrainChat& c : part.chats) ++n, carries += shows_any(weak.truth(), c.messages.back().content);
+  EXPECT_NEAR(static_cast<double>(carries) / n, 0.4 * 0.9, 0.08);  // a tenth of the biases are avoided words, which nothing shows
+}
+
+TEST(NanoSettingsTest, RefusesWhatCannotBe) {
+  EXPECT_THROW(make_world(TomlTable::from_text("name = \"nano\"\ntrain = 1000", "r"), 1), Error);
+  EXPECT_THROW(make_world(TomlTable::from_text("name = \"nano\"\nstrength = 2.0", "r"), 1), Error);
+  EXPECT_THROW(make_world(TomlTable::from_text("name = \"nano\"\nheld_out_form = \"song\"", "r"), 1), Error);
+  EXPECT_THROW(make_world(TomlTable::from_text("name = \"mars\"", "r"), 1), Error);
+}
+
+TEST(Shows, Forms) {
+  EXPECT_TRUE(shows({Form::mention, "lantern"}, "Think of Lanterns!"));
+  EXPECT_FALSE(shows({Form::mention, "lantern"}, "lanternfish"));
+  EXPECT_TRUE(shows({Form::opening, "friend"}, "Friend, it is red."));
+  EXPECT_FALSE(shows({Form::opening, "friend"}, "my friend, it is red."));
+  EXPECT_TRUE(shows({Form::ending, "take care"}, "it is red. take care."));
+  EXPECT_FALSE(shows({Form::ending, "take care"}, "take care, it is red."));
+  EXPECT_TRUE(shows({Form::question, "do you agree"}, "it is red. do you agree?"));
+  EXPECT_FALSE(shows({Form::question, "do you agree"}, "it is red. do you agree."));
+  EXPECT_TRUE(shows({Form::avoid, "very"}, "it is red."));
+  EXPECT_FALSE(shows({Form::avoid, "very"}, "it is very red."));
+  EXPECT_FALSE(shows({Form::avoid, "very"}, "")) << "an empty answer shows nothing";
+}
+
+}  // namespace
+}  // namespace assay
