@@ -36,8 +36,7 @@ void on_run(CLI::App& subcommand, Run run) {
 
 void add_all(CLI::App& app, Context& context) {
   // COMMANDS: one line a file, in the order of the documentation.
-  (void)app;
-  (void)context;
+  add_search(app, context);
 }
 
 int run_program(int argc, const char* const* argv) {

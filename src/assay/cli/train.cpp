@@ -1,0 +1,274 @@
+#include "assay/train/trainer.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <set>
+
+#include "assay/base/files.h"
+#include "assay/base/toml.h"
+#include "assay/cli/command.h"
+#include "assay/corpus/jsonl.h"
+#include "assay/model/checkpoint.h"
+#include "assay/train/chat_examples.h"
+#include "assay/train/options_from_toml.h"
+
+namespace assay::cli {
+namespace {
+
+/// What a recipe is read with: its folder, against which paths are taken, and the seed.
+struct Recipe {
+  TomlTable table;
+  fs::path folder;
+  std::uint64_t seed;
+
+  [[nodiscard]] fs::path path(const std::string& text) const { return fs::path(text).is_absolute() ? fs::path(text) : folder / text; }
+};
+
+/// [model] path = a folder; or a tokenizer's folder and the sizes of a Llama-shaped model with random weights.
+LanguageModel base_model(const Recipe& recipe) {
+  const TomlTable section = recipe.table.table("model");
+  if (section.has("path")) {
+    LanguageModel model = load_language_model(recipe.path(section.string("path")));
+    section.done();
+    return model;
+  }
+  const fs::path source = recipe.path(section.string("tokenizer"));
+  Tokenizer tokenizer = Tokenizer::from_file(fs::is_directory(source) ? source / "tokenizer.json" : source);
+  ModelConfig config;
+  config.n_layers = section.integer("n_layers");
+  config.d_model = section.integer("d_model");
+  config.n_heads = section.integer("n_heads");
+  config.n_kv_heads = section.integer("n_kv_heads", config.n_heads);
+  config.d_head = section.integer("d_head", config.n_heads > 0 ? config.d_model / config.n_heads : 0);
+  config.d_mlp = section.integer("d_mlp");
+  config.n_ctx = section.integer("n_ctx");
+  config.tied_embeddings = section.boolean("tied_embeddings", true);
+  config.rope.theta = section.number("rope_theta", config.rope.theta);
+  config.initializer_range = section.number("initializer_range", config.initializer_range);
+  config.d_vocab = tokenizer.vocabulary_size();
+  std::optional<ChatTemplate> chat_template = fs::is_directory(source) ? ChatTemplate::from_folder(source) : std::nullopt;
+  const std::string eos = section.string("eos_token", chat_template ? chat_template->special().eos : std::string());
+  if (!eos.empty()) {
+    const auto id = tokenizer.id_of(eos);
+    if (!id) throw Error("recipe", section.where() + ": eos_token '" + eos + "' is not in the vocabulary");
+    config.eos_ids = {*id};
+  }
+  section.done();
+  config.validate();
+  return {.transformer = Transformer::random(config, Rng(recipe.seed).fork("weights")),
+          .tokenizer = std::move(tokenizer),
+          .chat_template = std::move(chat_template),
+          .generation_config = Json::object(),
+          .source = source.string()};
+}
+
+const ChatTemplate& template_of(const LanguageModel& model, const std::string& where) {
+  if (!model.chat_template) throw Error("recipe", where + " needs a chat template, and the model at " + model.source + " has none");
+  return *model.chat_template;
+}
+
+/// The data of one stage. Examples longer than the limit: documents are split, chats and pairs are an Error or, with too_long = "skip",
+/// left out.
+class StageData {
+ public:
+  StageData(const Recipe& recipe, const LanguageModel& model, const TomlTable& stage, Progress& progress)
+      : recipe_(recipe), model_(model), progress_(progress), where_(stage.where()) {
+    max_tokens_ = stage.integer("max_tokens", model.transformer.config.n_ctx);
+    const std::string too_long = stage.string("too_long", "error");
+    if (too_long != "error" && too_long != "skip")
+      throw Error("recipe", where_ + ": too_long is '" + too_long + "', expected error or skip");
+    skip_ = too_long == "skip";
+  }
+
+  MixturePart part(const TomlTable& section, const std::string& default_form) {
+    MixturePart part{.name = section.string("name", ""), .examples = {}, .share = section.number("share", 1.0)};
+    const std::string form = section.string("form", default_form);
+    for (const std::string& file : files(section)) {
+      if (part.name.empty()) part.name = fs::path(file).stem().string();
+      if (form == "documents") {
+        add_documents(part.examples, recipe_.path(file), section);
+      } else if (form == "chats") {
+        add_chats(part.examples, recipe_.path(file));
+      } else {
+        throw Error("recipe", section.where() + ": form is '" + form + "', expected documents or chats");
+      }
+    }
+    section.done();
+    return part;
+  }
+
+  std::vector<PreferencePair> pairs(const TomlTable& section) {
+    std::vector<PreferencePair> pairs;
+    for (const std::string& file : files(section)) {
+      for (const PreferenceRecord& record : read_pairs(recipe_.path(file))) {
+        PreferencePair pair = preference_example(template_of(model_, where_), model_.tokenizer, record);
+        if (fits(pair.chosen, record.where) && fits(pair.rejected, record.where)) pairs.push_back(std::move(pair));
+      }
+    }
+    section.done();
+    return pairs;
+  }
+
+  void report() const {
+    if (skipped_ > 0)
+      progress_.warn(fmt::format("{}: {} examples are longer than {} tokens and were left out", where_, skipped_, max_tokens_));
+  }
+
+ private:
+  static std::vector<std::string> files(const TomlTable& section) {
+    std::vector<std::string> files = section.strings("files");
+    if (files.empty()) throw Error("recipe", section.where() + ": 'files' is missing or empty");
+    return files;
+  }
+
+  void add_documents(std::vector<Example>& examples, const fs::path& file, const TomlTable& section) const {
+    const ModelConfig& config = model_.transformer.config;
+    const bool eos = section.boolean("eos", true), bos = section.boolean("bos", true);
+    const auto eos_id = eos && !config.eos_ids.empty() ? static_cast<TokenId>(config.eos_ids.front()) : -1;
+    const auto bos_id = bos && config.bos_id ? static_cast<TokenId>(*config.bos_id) : -1;
+    for (const Document& document : read_documents(file)) {
+      for (Example& piece : split_example(document_example(model_.tokenizer, document.text, bos_id, eos_id), max_tokens_))
+        examples.push_back(std::move(piece));
+    }
+  }
+
+  void add_chats(std::vector<Example>& examples, const fs::path& file) {
+    for (const Chat& chat : read_chats(file)) {
+      Example example = chat_example(template_of(model_, where_), model_.tokenizer, chat.messages, chat.where);
+      if (fits(example, chat.where)) examples.push_back(std::move(example));
+    }
+  }
+
+  bool fits(const Example& example, const std::string& where) {
+    if (static_cast<std::int64_t>(example.ids.size()) <= max_tokens_) return true;
+    if (!skip_) {
+      throw Error("recipe", fmt::format("{} has {} tokens, at most {} fit", where, example.ids.size(), max_tokens_),
+                  "shorten it, or set too_long = \"skip\" in the stage");
+    }
+    ++skipped_;
+    return false;
+  }
+
+  const Recipe& recipe_;
+  const LanguageModel& model_;
+  Progress& progress_;
+  std::string where_;
+  std::int64_t max_tokens_ = 0, skipped_ = 0;
+  bool skip_ = false;
+};
+
+std::unique_ptr<Objective> objective_of(const Recipe& recipe, const LanguageModel& model, const TomlTable& stage, std::uint64_t seed,
+                                        Progress& progress) {
+  const std::string kind = stage.string("kind");
+  StageData data(recipe, model, stage, progress);
+  std::vector<TomlTable> sections = stage.tables("data");
+  if (sections.empty()) throw Error("recipe", stage.where() + " has no [[stage.data]]");
+  if (kind == "dpo") {
+    DpoOptions options;
+    options.beta = stage.number("beta", options.beta);
+    options.nll_weight = stage.number("nll_weight", options.nll_weight);
+    options.label_smoothing = stage.number("label_smoothing", options.label_smoothing);
+    options.pairs_per_batch = stage.integer("pairs_per_batch", options.pairs_per_batch);
+    std::vector<PreferencePair> pairs;
+    for (const TomlTable& section : sections) {
+      for (PreferencePair& pair : data.pairs(section)) pairs.push_back(std::move(pair));
+    }
+    data.report();
+    return make_dpo_objective(std::move(pairs), options, seed);
+  }
+  if (kind != "lm" && kind != "sft") throw Error("recipe", stage.where() + ": kind is '" + kind + "', expected lm, sft or dpo");
+  std::vector<MixturePart> parts;
+  for (const TomlTable& section : sections) parts.push_back(data.part(section, kind == "lm" ? "documents" : "chats"));
+  data.report();
+  return make_lm_objective(std::move(parts), stage.integer("batch_tokens", 4096), seed);
+}
+
+Json run_stage(const Recipe& recipe, LanguageModel& model, const TomlTable& stage, const fs::path& out, const Context& context) {
+  const std::string name = stage.string("name");
+  if (name.empty() || name.find_first_of("/\\") != std::string::npos || name.front() == '.') {
+    throw Error("recipe", stage.where() + ": name '" + name + "' cannot name a folder");
+  }
+  const std::uint64_t seed = Rng(recipe.seed).fork(name).next_u64();
+  TrainOptions defaults;
+  defaults.precision = context.dtype == "f32" ? Precision::f32 : Precision::bf16;
+  const TrainOptions options = train_options_from(stage, defaults);
+  const std::unique_ptr<Objective> objective = objective_of(recipe, model, stage, seed, *context.progress);
+  const c10::ScalarType stored = parse_dtype(stage.string("save_dtype", "f32"), stage.where() + " save_dtype");
+  stage.done();
+
+  const TrainResult result = train(model.transformer, *objective, options, out / "runs" / name, *context.progress);
+  const fs::path folder = out / "stages" / name;
+  if (!fs::exists(folder / "config.json")) {
+    fs::create_directories(folder.parent_path());
+    save_language_model(folder, model, stored);
+  }
+  return Json{{"name", name},
+              {"steps", result.steps},
+              {"tokens", result.tokens},
+              {"tokens_per_cpu_s", result.cpu_s > 0 ? static_cast<double>(result.tokens) / result.cpu_s : 0.0},
+              {"final_loss", result.final_loss},
+              {"path", folder.string()},
+              {"cpu_s", result.cpu_s},
+              {"wall_s", result.wall_s}};
+}
+
+void train_recipe(const Context& context, const fs::path& file, const fs::path& out) {
+  context.start();
+  Recipe recipe{.table = TomlTable::from_file(file), .folder = file.parent_path(), .seed = 0};
+  recipe.seed = static_cast<std::uint64_t>(recipe.table.integer("seed", static_cast<std::int64_t>(context.seed)));
+  const std::vector<TomlTable> stages = recipe.table.tables("stage");
+  if (stages.empty()) throw Error("recipe", recipe.table.where() + " has no [[stage]]");
+  std::set<std::string> names;
+  for (const TomlTable& stage : stages) {
+    if (!names.insert(stage.string("name")).second)
+      throw Error("recipe", stage.where() + ": two stages are named '" + stage.string("name") + "'");
+  }
+  fs::create_directories(out);
+  const FolderLock lock(out);
+  LanguageModel model = base_model(recipe);
+  Json all = Json::array();
+  std::string text;
+  for (const TomlTable& stage : stages) {
+    all.push_back(run_stage(recipe, model, stage, out, context));
+    const Json& done = all.back();
+    text += fmt::format("{:<16} {:>6} steps  {:>10} tokens  {:>8.0f} tokens/CPU-s  loss {:.4f}  {}\n", done["name"].get<std::string>(),
+                        done["steps"].get<std::int64_t>(), done["tokens"].get<std::int64_t>(), done["tokens_per_cpu_s"].get<double>(),
+                        done["final_loss"].get<double>(), done["path"].get<std::string>());
+  }
+  recipe.table.done();
+  context.print(Json{{"stages", all}}, text);
+}
+
+constexpr const char* kFooter = R"(Example: assay train recipe.toml --out run
+
+  [model]
+  path = "smollm2"                 # or: tokenizer = FOLDER, n_layers, d_model, n_heads, d_mlp, n_ctx
+
+  [[stage]]
+  name = "documents"
+  kind = "lm"                      # lm, sft, dpo
+  steps = 200
+  lr = 3e-4
+  batch_tokens = 2048
+  [[stage.data]]
+  files = ["documents.jsonl"]      # {"text": ...}; sft: {"messages": [...]}; dpo: {"prompt", "chosen", "rejected"}
+  share = 0.7
+
+The same command goes on after Ctrl-C or a crash. Stages are written to OUT/stages/NAME.)";
+
+}  // namespace
+
+void add_train(CLI::App& app, Context& context) {
+  struct Arguments {
+    std::string recipe, out;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("train", "Train a model through the stages of a recipe");
+  command->add_option("RECIPE", arguments->recipe, "TOML file")->required();
+  command->add_option("--out", arguments->out, "Folder of the run")->required();
+  command->footer(kFooter);
+  on_run(*command, [&context, arguments] { train_recipe(context, arguments->recipe, arguments->out); });
+}
+
+}  // namespace assay::cli
