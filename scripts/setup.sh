@@ -11,9 +11,10 @@ cache="${XDG_CACHE_HOME:-$HOME/.cache}/assay"
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
 
-# --- Debian packages: a probe (command or header) and the package that brings it -------------------------------------
+# --- Debian packages: a probe (command, header or file) and the package that brings it -------------------------------
 probes=(
   "cmd:g++ g++" "cmd:cmake cmake" "cmd:ninja ninja-build" "cmd:git git" "cmd:python3 python3" "cmd:curl curl" "cmd:ccache ccache"
+  "file:/etc/ssl/certs/ca-certificates.crt ca-certificates"
   "hdr:nlohmann/json.hpp nlohmann-json3-dev" "hdr:toml++/toml.h libtomlplusplus-dev" "hdr:CLI/CLI.hpp libcli11-dev"
   "hdr:fmt/format.h libfmt-dev" "hdr:sqlite3.h libsqlite3-dev" "hdr:sodium.h libsodium-dev"
   "hdr:hwy/highway.h libhwy-dev" "hdr:gtest/gtest.h libgtest-dev"
@@ -22,6 +23,7 @@ missing=()
 for probe in "${probes[@]}"; do
   what=${probe%% *} package=${probe##* }
   case $what in
+    file:*) [ -e "${what#file:}" ] || missing+=("$package") ;;
     cmd:*) command -v "${what#cmd:}" >/dev/null || missing+=("$package") ;;
     hdr:*) found=
            for dir in /usr/include /usr/local/include ${CPATH:+${CPATH//:/ }}; do [ -e "$dir/${what#hdr:}" ] && found=1; done
@@ -38,15 +40,21 @@ if [ ${#missing[@]} -gt 0 ]; then
   fi
   command -v apt-get >/dev/null || die "no apt-get here; install the equivalents of: ${missing[*]}"
   say "installing ${missing[*]}"
-  $as_root apt-get update -qq >&2
-  DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+  $as_root apt-get update -qq >&2 || say "warning: apt-get update failed; trying with the lists that are there"
+  $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2 ||
+    die "apt-get could not install: ${missing[*]}"
 fi
 
-# --- Rust ------------------------------------------------------------------------------------------------------------
-if ! command -v cargo >/dev/null && [ ! -x "$HOME/.cargo/bin/cargo" ]; then
+# --- Rust: 1.78 is the first cargo that reads the format of bridge/Cargo.lock ------------------------------------------
+cargo_is_new_enough() {
+  local version
+  version=$("$1" --version 2>/dev/null | awk '{print $2}') || return 1
+  [ -n "$version" ] && [ "$(printf '%s\n' 1.78 "$version" | sort -V | head -1)" = 1.78 ]
+}
+if ! cargo_is_new_enough "$HOME/.cargo/bin/cargo" && ! cargo_is_new_enough cargo; then
   say "installing a Rust toolchain with rustup"
-  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal >&2 ||
-    die "no Rust toolchain, and rustup could not install one; install cargo 1.75 or newer"
+  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --no-modify-path >&2 ||
+    die "no cargo 1.78 or newer, and rustup could not install one"
 fi
 
 # --- libtorch: TORCH_DIR, then the active Python's torch, then the cache, then the wheel ------------------------------

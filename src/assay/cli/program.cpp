@@ -12,6 +12,7 @@ void Context::print(const Json& value, const std::string& text) const {
   std::cout << (json ? dump(value) : text);
   if (json || text.empty() || text.back() != '\n') std::cout << '\n';
   std::cout.flush();
+  if (!std::cout) throw Error("output", "cannot write to stdout", "is the disk full?");
 }
 
 void Context::start() const { start_runtime(runtime); }
