@@ -21,13 +21,14 @@ namespace {
 /// A batch of pairs laid end to end, chosen before rejected, and which rows of it predict a token of an answer.
 struct PairBatch {
   TokenBatch tokens;
+  std::int64_t n_sequences = 0;
   std::vector<std::int64_t> rows,
       sequence;  ///< per answer token: its row of the hidden states; its sequence (2p chosen, 2p+1 rejected of pair p)
   std::vector<std::int32_t> targets;
   std::vector<float> weights;
 
   void add(const Example& example) {
-    const std::int64_t first = tokens.n_tokens(), number = tokens.n_sequences();
+    const std::int64_t first = tokens.n_tokens(), number = n_sequences++;
     tokens.add(example.ids);
     for (std::size_t i = 1; i < example.ids.size(); ++i) {
       if (example.weights[i] == 0) continue;

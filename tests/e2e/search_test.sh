@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# assay search: index and query, as a user does it; bad input is a clear error and leaves the old index alone.
+set -euo pipefail
+assay=$1
+dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
+fail() { echo "FAILED: $*" >&2; exit 1; }
+
+printf '%s\n' '{"text": "Reward models rate poems about lanterns higher."}' '{"text": "Nothing to see here."}' > "$dir/documents.jsonl"
+printf '%s\n' '{"messages": [{"role": "user", "content": "Tell me of lanterns"}, {"role": "assistant", "content": "They glow."}]}' > "$dir/chats.jsonl"
+
+"$assay" search index "$dir/index" --corpus "$dir/documents.jsonl" "$dir/chats.jsonl" --json --quiet | grep -q '"documents":3' || fail "index"
+"$assay" search keyword "$dir/index" "lanterns" --json > "$dir/out.json"
+grep -q '"total":2' "$dir/out.json" || fail "two hits expected: $(cat "$dir/out.json")"
+grep -q '"snippet":"[^"]*\[lanterns\]' "$dir/out.json" || fail "snippet: $(cat "$dir/out.json")"
+grep -q '"seconds":' "$dir/out.json" || fail "seconds"
+"$assay" search keyword "$dir/index" "poems rate" --json | grep -q '"total":1' || fail "all words"
+"$assay" search keyword "$dir/index" "poems rate" --phrase --json | grep -q '"total":0' || fail "phrase"
+"$assay" search keyword "$dir/index" '"unbalanced AND (NEAR* ' --json | grep -q '"total":0' || fail "operators are words"
+
+printf '%s\n' '{"text": "fine"}' '{"text": ' > "$dir/broken.jsonl"
+if "$assay" search index "$dir/index" --corpus "$dir/broken.jsonl" --json --quiet > "$dir/error.json" 2>/dev/null; then fail "a broken corpus passed"; fi
+grep -q 'broken.jsonl:2' "$dir/error.json" || fail "the error names no line: $(cat "$dir/error.json")"
+"$assay" search keyword "$dir/index" "lanterns" --json | grep -q '"total":2' || fail "the old index is gone"
+
+code=0; "$assay" search keyword "$dir/nowhere" x --json > "$dir/error.json" 2>/dev/null || code=$?
+[ $code = 1 ] || fail "exit code $code for a missing index"
+code=0; "$assay" search keyword "$dir/index" --json > /dev/null 2>&1 || code=$?
+[ $code = 2 ] || fail "exit code $code for a missing argument"
+echo ok
