@@ -160,4 +160,20 @@ std::string tokenizer_json_from_gguf(const Json& gguf_metadata) {
   return to_text(out, kWhere);
 }
 
+SpecialTokens special_tokens_from_gguf(const Json& gguf_metadata) {
+  const auto tokens = gguf_metadata.is_object() ? gguf_metadata.find("tokenizer.ggml.tokens") : gguf_metadata.end();
+  const auto name = [&](const char* key) -> std::string {
+    const auto id = value_or<std::size_t>(gguf_metadata, std::string("tokenizer.ggml.") + key, static_cast<std::size_t>(-1), kWhere);
+    if (tokens == gguf_metadata.end() || !tokens->is_array() || id >= tokens->size() || !(*tokens)[id].is_string()) return {};
+    return (*tokens)[id].get<std::string>();
+  };
+  return {.bos = name("bos_token_id"), .eos = name("eos_token_id"), .pad = name("padding_token_id"), .unk = name("unknown_token_id")};
+}
+
+std::optional<ChatTemplate> chat_template_from_gguf(const Json& gguf_metadata) {
+  const auto source = value_or<std::string>(gguf_metadata, "tokenizer.chat_template", "", kWhere);
+  if (source.empty()) return std::nullopt;
+  return ChatTemplate(source, special_tokens_from_gguf(gguf_metadata));
+}
+
 }  // namespace assay

@@ -22,7 +22,7 @@ std::string escaped(const std::string& literal) {
 }
 
 /// Blanks that joining put between tokens and that natural text does not have.
-Json decoder(std::span<const std::string> special) {
+Json decoder(const std::vector<std::string>& special) {
   Json steps = Json::array({{{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", false}}, {{"type", "Fuse"}}});
   steps.push_back(replace_regex(" (?=[.,?!;:)\\]%'" + std::string(kCloseQuote) + "\\n])", ""));
   steps.push_back(replace_regex("(?<=[(\\[$#" + std::string(kOpenQuote) + std::string(kOpenSingle) + "\\n]) ", ""));
@@ -46,7 +46,7 @@ Json normalizer() {
 
 }  // namespace
 
-std::string word_level_tokenizer_json(std::span<const std::string> words, std::span<const std::string> special) {
+std::string word_level_tokenizer_json(const std::vector<std::string>& words, const std::vector<std::string>& special) {
   TokenizerJson out;
   std::unordered_set<std::string> seen;
   const auto add = [&](const std::string& token) {
@@ -59,14 +59,10 @@ std::string word_level_tokenizer_json(std::span<const std::string> words, std::s
   }
   add(kUnknown);
   add("\n");
+  for (const char* mark : {".", ",", "?", "!", ":", ";", "'", "-", "(", ")"}) add(mark);
+  for (const std::string_view quote : {kOpenQuote, kCloseQuote, kOpenSingle}) add(std::string(quote));
   for (const std::string& word : words) {
-    if (word == "\"") {
-      add(std::string(kOpenQuote));
-      add(std::string(kCloseQuote));
-      continue;
-    }
-    add(word);
-    if (word == "'") add(std::string(kOpenSingle));
+    if (word != "\"") add(word);
   }
   out.model = {{"type", "WordLevel"}, {"unk_token", kUnknown}};
   out.normalizer = normalizer();
@@ -78,7 +74,7 @@ std::string word_level_tokenizer_json(std::span<const std::string> words, std::s
   return to_text(out, "the vocabulary");
 }
 
-std::vector<std::string> word_level_words(std::span<const std::string> texts, std::span<const std::string> special) {
+std::vector<std::string> word_level_words(const std::vector<std::string>& texts, const std::vector<std::string>& special) {
   // The tokenizer with an empty vocabulary splits as every other does; its ranges show the words.
   const Tokenizer splitter = Tokenizer::from_json(word_level_tokenizer_json({}, special), "the splitter");
   const std::unordered_set<std::string> left_out(special.begin(), special.end());
