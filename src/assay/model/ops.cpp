@@ -6,14 +6,22 @@
 #include <cmath>
 #include <numbers>
 
+#include "assay/model/fused/fused.h"
 #include "assay/model/reference_ops.h"
 
 namespace assay::ops {
 
-Tensor embed(const Tensor& W_E, std::span<const std::int32_t> ids) { return reference::embed(W_E, ids); }
+namespace {
+/// Kernels take f32 on the CPU; everything else is composed of ATen operations.
+bool fusable(const Tensor& x) { return x.device().is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 2; }
+}  // namespace
+
+Tensor embed(const Tensor& W_E, std::span<const std::int32_t> ids) {
+  return fusable(W_E) ? fused::embed(W_E, ids) : reference::embed(W_E, ids);
+}
 
 Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b, Precision precision, const Tensor& residual) {
-  return reference::linear(x, W, b, precision, residual);
+  return fusable(x) && fusable(W) ? fused::linear(x, W, b, precision, residual) : reference::linear(x, W, b, precision, residual);
 }
 
 std::vector<Tensor> linear_many(const Tensor& x, std::span<const Tensor> W, std::span<const Tensor> b, Precision precision) {
@@ -23,7 +31,9 @@ std::vector<Tensor> linear_many(const Tensor& x, std::span<const Tensor> W, std:
   return outputs;
 }
 
-Tensor rms_norm(const Tensor& x, const Tensor& w, double eps) { return reference::rms_norm(x, w, eps); }
+Tensor rms_norm(const Tensor& x, const Tensor& w, double eps) {
+  return fusable(x) ? fused::rms_norm(x, w, eps) : reference::rms_norm(x, w, eps);
+}
 
 Tensor layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps) { return reference::layer_norm(x, w, b, eps); }
 
@@ -73,12 +83,14 @@ Tensor gated_activation(const Tensor& gate, const Tensor& up, Activation kind) {
 Tensor activation(const Tensor& x, Activation kind) { return reference::activation(x, kind); }
 
 Tensor token_logprobs(const Tensor& hidden, const Tensor& W_U, std::span<const std::int32_t> targets, Precision precision) {
-  return reference::token_logprobs(hidden, W_U, targets, precision);
+  return fusable(hidden) ? fused::token_logprobs(hidden, W_U, targets, precision)
+                         : reference::token_logprobs(hidden, W_U, targets, precision);
 }
 
 Tensor weighted_cross_entropy(const Tensor& hidden, const Tensor& W_U, std::span<const std::int32_t> targets,
                               std::span<const float> weights, Precision precision) {
-  return reference::weighted_cross_entropy(hidden, W_U, targets, weights, precision);
+  return fusable(hidden) ? fused::weighted_cross_entropy(hidden, W_U, targets, weights, precision)
+                         : reference::weighted_cross_entropy(hidden, W_U, targets, weights, precision);
 }
 
 }  // namespace assay::ops

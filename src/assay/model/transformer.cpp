@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "assay/base/error.h"
+#include "assay/model/fused/fused.h"
 #include "assay/model/ops.h"
 
 namespace assay {
@@ -38,6 +39,13 @@ class Pass {
     if (config_.positions == Positions::rope && !batch.positions.empty()) {
       rope_ = ops::rope_table(config_, *std::max_element(batch.positions.begin(), batch.positions.end()) + 1);
     }
+    if (fused::covers(config_, weights_)) {
+      layout_ = std::make_shared<fused::Layout>(fused::Layout{batch.positions, batch.offsets, {}, {}});
+      if (rope_.cos.defined()) {
+        layout_->cos = rope_.cos.to(at::kFloat);
+        layout_->sin = rope_.sin.to(at::kFloat);
+      }
+    }
   }
 
   Tensor embed() const {
@@ -64,6 +72,9 @@ class Pass {
     return hooks_ ? hooks_->apply(prefix + name, std::move(value)) : value;
   }
   bool wants(const std::string& place) const { return hooks_ && hooks_->wants(place); }
+  bool wants_any(const std::string& prefix, std::initializer_list<const char*> names) const {
+    return hooks_ && std::any_of(names.begin(), names.end(), [&](const char* name) { return hooks_->wants(prefix + name); });
+  }
 
   Tensor norm(const Tensor& x, const Tensor& w, const Tensor& b, const std::string& prefix) const {
     if (!wants(prefix + "hook_scale") && !wants(prefix + "hook_normalized")) {
@@ -78,6 +89,11 @@ class Pass {
   /// x + attention(norm(x)).
   Tensor attention(const BlockWeights& w, const std::string& prefix, const Tensor& x) const {
     const auto n = x.size(0);
+    if (layout_ && !wants_any(prefix, {"ln1.hook_scale", "ln1.hook_normalized", "attn.hook_q", "attn.hook_k", "attn.hook_v",
+                                       "attn.hook_rot_q", "attn.hook_rot_k"})) {
+      const Tensor z = at(prefix, "attn.hook_z", fused::attention(x, w, config_, layout_, precision_)).reshape({n, -1});
+      return write_back(z, w.W_O, w.b_O, x, prefix, "hook_attn_out");
+    }
     const Tensor normed = norm(x, w.ln1_w, w.ln1_b, prefix + "ln1.");
     const Tensor W[] = {w.W_Q, w.W_K, w.W_V}, b[] = {w.b_Q, w.b_K, w.b_V};
     const auto qkv = ops::linear_many(normed, W, b, precision_);
@@ -95,9 +111,12 @@ class Pass {
 
   /// x + mlp(norm(x)).
   Tensor mlp(const BlockWeights& w, const std::string& prefix, const Tensor& x) const {
-    const Tensor normed = norm(x, w.ln2_w, w.ln2_b, prefix + "ln2.");
     Tensor post;
-    if (config_.gated_mlp) {
+    const bool fused_post = layout_ && !wants_any(prefix, {"ln2.hook_scale", "ln2.hook_normalized", "mlp.hook_pre", "mlp.hook_pre_linear"});
+    const Tensor normed = fused_post ? Tensor() : norm(x, w.ln2_w, w.ln2_b, prefix + "ln2.");
+    if (fused_post) {
+      post = fused::mlp_post(x, w, config_, precision_);
+    } else if (config_.gated_mlp) {
       const Tensor W[] = {w.W_gate, w.W_in}, b[] = {Tensor(), w.b_in};
       const auto both = ops::linear_many(normed, W, b, precision_);
       const Tensor gate = at(prefix, "mlp.hook_pre", both[0]);
@@ -121,6 +140,7 @@ class Pass {
   Precision precision_;
   const Hooks* hooks_;
   ops::RopeTable rope_;
+  std::shared_ptr<fused::Layout> layout_;  // where there are kernels for the family
 };
 
 }  // namespace

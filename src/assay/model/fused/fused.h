@@ -1,0 +1,39 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "assay/model/ops.h"
+#include "assay/model/transformer.h"
+
+/// CPU kernels as autograd nodes, one for each stretch of the forward pass between the hook points that matter most: attn.hook_z,
+/// hook_resid_mid, mlp.hook_post, hook_resid_post. Each has a hand-written backward pass that recomputes what is cheap. All tensors f32 on
+/// the CPU, outputs contiguous.
+namespace assay::fused {
+
+/// Are there kernels for this family's blocks?
+bool covers(const ModelConfig& config, const Weights& weights);
+
+/// What is the same for all blocks of a pass, kept alive by the nodes.
+struct Layout {
+  std::vector<std::int32_t> positions;
+  std::vector<std::int64_t> offsets;
+  Tensor cos, sin;  ///< f32 [n_positions, rotated/2]; undefined without rope
+};
+
+Tensor embed(const Tensor& W_E, std::span<const std::int32_t> ids);
+/// x [n, in], W [out, in] -> x W^T + b + residual.
+Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b, Precision precision, const Tensor& residual);
+Tensor rms_norm(const Tensor& x, const Tensor& w, double eps);
+/// From the residual stream to attn.hook_z: norm, Q K V, rope, causal attention. x [n, d_model] -> [n, n_heads, d_head].
+Tensor attention(const Tensor& x, const BlockWeights& w, const ModelConfig& config, std::shared_ptr<const Layout> layout,
+                 Precision precision);
+/// From the residual stream to mlp.hook_post: norm, gate and up, silu(gate) * up. x [n, d_model] -> [n, d_mlp].
+Tensor mlp_post(const Tensor& x, const BlockWeights& w, const ModelConfig& config, Precision precision);
+Tensor token_logprobs(const Tensor& hidden, const Tensor& W_U, std::span<const std::int32_t> targets, Precision precision);
+/// The forward pass computes the gradients too where they will be asked for: the logits are never made twice.
+Tensor weighted_cross_entropy(const Tensor& hidden, const Tensor& W_U, std::span<const std::int32_t> targets,
+                              std::span<const float> weights, Precision precision);
+
+}  // namespace assay::fused

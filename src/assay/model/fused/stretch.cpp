@@ -1,0 +1,45 @@
+#include "assay/model/fused/stretch.h"
+
+#include <ATen/ATen.h>
+
+namespace assay::fused {
+
+void NormedProducts::forward(std::int64_t begin, std::int64_t rows, const Words& operand, float* products) const {
+  const auto d = W.in(), inner = f.words(d);
+  const Words normed(rows * inner);
+  f.rms_norm(x.data_ptr<float>() + begin * d, w.data_ptr<float>(), eps, rows, d, normed.data());
+  f.gemm(rows, W.out(), inner, normed.data(), inner, 0, operand.data(), inner * 16, products, W.out(), false);
+  if (bias.defined()) kernels::kernels().add_rows(products, rows, W.out(), bias.data_ptr<float>(), nullptr);
+}
+
+Gradients NormedProducts::backward(const RowsOf& rows_of) const {
+  const auto& k = kernels::kernels();
+  const auto n = x.size(0), d = W.in(), inner = f.words(W.out());
+  const Tensor dx = at::empty({n, d}, at::kFloat);
+  const TileSums dw(n, d), db(bias.defined() ? n : 0, W.out());
+  std::vector<TokenPanels> dy_panels;
+  for (std::size_t i = 0; i < W.size(); ++i) dy_panels.emplace_back(f, n, W[i].size(0));
+  TokenPanels x_panels(f, n, d);
+  const Words operand = W.backward_operand(f);
+  for_tiles(n, [&](std::int64_t begin, std::int64_t rows, std::int64_t tile) {
+    const float* x_rows = x.data_ptr<float>() + begin * d;
+    const Words dy(rows * inner), normed(rows * f.words(d)), dnormed(rows * d);
+    rows_of(begin, rows, dy.data(), bias.defined() ? db.row(tile) : nullptr);
+    f.gemm(rows, d, inner, dy.data(), inner, 0, operand.data(), inner * 16, dnormed.floats(), d, false);
+    std::int64_t column = 0;
+    for (auto& panels : dy_panels) {
+      const auto* first = reinterpret_cast<const char*>(dy.data()) + column * f.element_bytes();
+      panels.put(begin, rows, first, inner * f.per_word);
+      column += panels.columns();
+    }
+    f.rms_norm(x_rows, w.data_ptr<float>(), eps, rows, d, normed.data());
+    x_panels.put(begin, rows, normed.data(), f.words(d) * f.per_word);
+    k.rms_norm_backward(x_rows, w.data_ptr<float>(), eps, dnormed.floats(), rows, d, dx.data_ptr<float>() + begin * d, dw.row(tile));
+  });
+  Gradients gradients = {dx, dw.total()};
+  for (const auto& panels : dy_panels) gradients.push_back(weight_gradient(f, panels, x_panels));
+  if (bias.defined()) gradients.push_back(db.total());
+  return gradients;
+}
+
+}  // namespace assay::fused

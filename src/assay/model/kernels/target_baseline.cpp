@@ -1,0 +1,2 @@
+#define ASSAY_TARGET baseline
+#include "assay/model/kernels/target.inc"

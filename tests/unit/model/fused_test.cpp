@@ -1,0 +1,125 @@
+// The kernels' forward and backward passes against the composition of ATen operations in f64.
+#include "assay/model/fused/fused.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "assay/model/reference_ops.h"
+#include "small_model.h"
+
+namespace assay {
+namespace {
+
+using testing::batch_of;
+using testing::each_tensor;
+
+double magnitude(const Tensor& x) { return x.to(at::kDouble).norm().item<double>(); }
+
+/// |a - b| / |b|, over whole tensors; what is smaller than `floor` counts as that large (a gradient that is 0 in exact arithmetic is
+/// rounding noise).
+double relative_error(const Tensor& a, const Tensor& b, double floor = 1e-30) {
+  return magnitude(a.to(at::kDouble) - b.to(at::kDouble)) / std::max(magnitude(b), floor);
+}
+
+struct Case {
+  const char* name;
+  ModelConfig config;
+  std::vector<std::int64_t> lengths;
+};
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  all.push_back({"nano's head size", testing::small_config(2, 96, 4, 4, 24, 256, 394), {96, 96}});
+  all.push_back({"one token", testing::small_config(1, 32, 2, 2, 16, 48, 33), {1}});
+  all.push_back({"odd sizes", testing::small_config(2, 37, 3, 1, 10, 51, 29), {5, 1, 0, 33, 130}});
+  all.push_back({"grouped heads", testing::small_config(1, 64, 6, 2, 8, 80, 131), {12, 9, 5, 70}});
+  auto biased = testing::small_config(1, 48, 4, 2, 12, 72, 50);
+  biased.attn_bias = biased.attn_out_bias = biased.mlp_bias = true;
+  biased.tied_embeddings = true;
+  all.push_back({"biases, tied", biased, {17, 40}});
+  auto none = testing::small_config(1, 40, 2, 1, 20, 64, 20);
+  none.positions = Positions::none;
+  all.push_back({"no positions, longer than a block of keys", none, {300}});
+  return all;
+}
+
+void compare(Precision precision, double tolerance) {
+  for (const auto& test : cases()) {
+    at::manual_seed(7);
+    const auto weights = testing::random_weights(test.config);
+    const auto batch = batch_of(test.lengths, test.config.d_vocab);
+    std::vector<std::int32_t> targets;
+    std::vector<float> loss_weights;
+    for (std::size_t i = 0; i < batch.ids.size(); ++i) {
+      targets.push_back(static_cast<std::int32_t>((i * 5 + 1) % static_cast<std::size_t>(test.config.d_vocab)));
+      loss_weights.push_back(batch.ids.size() > 1 && i % 4 == 1 ? 0.0F : 0.5F + static_cast<float>(i % 3));
+    }
+    auto fast = testing::leaves(test.config, weights, at::kFloat), exact = testing::leaves(test.config, weights, at::kDouble);
+    const auto run = [&](const Transformer& model) {
+      const Tensor hidden = model.forward(batch, {precision});
+      const Tensor loss = weighted_cross_entropy(model, hidden, targets, loss_weights, precision);
+      // Through token_logprobs as well, with another gradient for each row.
+      const Tensor ramp = at::arange(batch.n_tokens(), hidden.options()) / static_cast<double>(batch.n_tokens());
+      const Tensor scored = (token_logprobs(model, hidden, targets, precision) * ramp).sum();
+      (loss * 0.5 - scored).backward();
+      return std::pair{hidden.detach(), loss.item<double>()};
+    };
+    const auto [hidden, loss] = run(fast);
+    const auto [exact_hidden, exact_loss] = run(exact);
+    EXPECT_LT(relative_error(hidden, exact_hidden), tolerance) << test.name;
+    EXPECT_NEAR(loss / exact_loss, 1.0, tolerance) << test.name;
+    std::vector<Tensor> gradients, exact_gradients;
+    each_tensor(fast.weights, [&](Tensor& t) { gradients.push_back(t.grad()); });
+    each_tensor(exact.weights, [&](Tensor& t) { exact_gradients.push_back(t.grad()); });
+    double largest = 0;
+    for (const auto& g : exact_gradients) largest = std::max(largest, magnitude(g));
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      ASSERT_TRUE(gradients[i].defined()) << test.name << " tensor " << i;
+      EXPECT_LT(relative_error(gradients[i], exact_gradients[i], 0.05 * largest), 4 * tolerance) << test.name << " tensor " << i;
+    }
+  }
+}
+
+TEST(Fused, F32AgreesWithTheReference) { compare(Precision::f32, 1e-5); }
+TEST(Fused, Bf16AgreesWithTheReferenceToItsRounding) { compare(Precision::bf16, 2e-2); }
+
+TEST(Fused, AnEmptyLossHasZeroGradients) {
+  const Tensor hidden = at::randn({3, 8}).requires_grad_(), W_U = at::randn({5, 8}).requires_grad_();
+  const std::vector<std::int32_t> targets = {0, 1, 2};
+  const std::vector<float> weights(3, 0.0F);
+  const Tensor loss = fused::weighted_cross_entropy(hidden, W_U, targets, weights, Precision::bf16);
+  loss.backward();
+  EXPECT_EQ(loss.item<float>(), 0.0F);
+  EXPECT_EQ(hidden.grad().abs().sum().item<float>(), 0.0F);
+  EXPECT_EQ(W_U.grad().abs().sum().item<float>(), 0.0F);
+}
+
+TEST(Fused, HooksBetweenStretchesGiveTheSameAsTheFinePath) {
+  auto config = testing::small_config(2, 32, 4, 2, 8, 40, 30);
+  const auto model = testing::leaves(config, testing::random_weights(config), at::kFloat);
+  const auto batch = batch_of({7, 20}, config.d_vocab);
+  const auto run = [&](bool fine) {
+    each_tensor(const_cast<Weights&>(model.weights), [](Tensor& t) { t.mutable_grad() = Tensor(); });
+    Hooks hooks;
+    hooks.scale_gradient("blocks.0.mlp.hook_post", at::linspace(-1, 1, batch.n_tokens()).unsqueeze(1));
+    hooks.scale_gradient("blocks.1.attn.hook_z", at::rand({1, 4, 1}) * 0 + 0.3);
+    hooks.read("blocks.1.hook_resid_mid");
+    if (fine) {  // places inside the stretches, which the fused path does not pass
+      for (const char* place : {"attn.hook_rot_q", "mlp.hook_pre", "ln1.hook_normalized"}) hooks.read("blocks.0." + std::string(place));
+      for (const char* place : {"attn.hook_v", "ln2.hook_scale"}) hooks.read("blocks.1." + std::string(place));
+    }
+    const Tensor hidden = model.forward(batch, {Precision::f32, &hooks});
+    hidden.square().sum().backward();
+    return std::tuple{hidden.detach(), hooks.captured("blocks.1.hook_resid_mid"), model.weights.W_E.grad(),
+                      model.weights.blocks[0].W_gate.grad()};
+  };
+  const auto [h1, m1, e1, g1] = run(false);
+  const auto [h2, m2, e2, g2] = run(true);
+  EXPECT_LT(relative_error(h1, h2), 1e-5);
+  EXPECT_LT(relative_error(m1, m2), 1e-5);
+  EXPECT_LT(relative_error(e1, e2), 1e-5);
+  EXPECT_LT(relative_error(g1, g2), 1e-5);
+}
+
+}  // namespace
+}  // namespace assay
