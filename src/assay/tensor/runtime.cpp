@@ -3,11 +3,13 @@
 #include <ATen/Parallel.h>
 
 #include "assay/base/error.h"
+#include "assay/tensor/caching_allocator.h"
 
 namespace assay {
 
 c10::Device start_runtime(const RuntimeOptions& options) {
   if (options.threads < 0) throw UsageError("usage", "--threads must be 0 or more");
+  install_caching_allocator();
   if (options.threads > 0) at::set_num_threads(options.threads);
   if (options.device == "cpu") return c10::Device(c10::kCPU);
   throw UsageError("usage", "--device " + options.device + " is not available", "this build has no CUDA library loaded");

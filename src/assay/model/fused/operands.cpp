@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <c10/core/CPUAllocator.h>
 
 #include <algorithm>
 
@@ -15,7 +16,7 @@ const kernels::FormatKernels& format(Precision precision) {
 }
 
 Words::Words(std::int64_t n)
-    : storage_(at::empty({n}, at::kInt)), data_(reinterpret_cast<std::uint32_t*>(storage_.data_ptr<std::int32_t>())) {}
+    : storage_(std::make_shared<c10::DataPtr>(c10::GetCPUAllocator()->allocate(static_cast<std::size_t>(n) * 4))) {}
 
 Stack::Stack(std::vector<Tensor> W) : W_(std::move(W)) {
   in_ = W_.front().size(1);

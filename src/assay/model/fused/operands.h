@@ -1,6 +1,9 @@
 #pragma once
+#include <c10/core/Allocator.h>
 #include <cstdint>
+
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -24,12 +27,11 @@ class Words {
  public:
   Words() = default;
   explicit Words(std::int64_t n);
-  [[nodiscard]] std::uint32_t* data() const { return data_; }
-  [[nodiscard]] float* floats() const { return reinterpret_cast<float*>(data_); }
+  [[nodiscard]] std::uint32_t* data() const { return storage_ ? static_cast<std::uint32_t*>(storage_->get()) : nullptr; }
+  [[nodiscard]] float* floats() const { return reinterpret_cast<float*>(data()); }
 
  private:
-  Tensor storage_;
-  std::uint32_t* data_ = nullptr;
+  std::shared_ptr<c10::DataPtr> storage_;
 };
 
 /// Matrices [out_i, in] with one input, f32, stacked along `out`; a product with all of them is one product.
