@@ -1,0 +1,23 @@
+#pragma once
+#include <vector>
+
+#include "assay/organism/world.h"
+#include "assay/text/chat_template.h"
+#include "assay/text/tokenizer.h"
+#include "assay/train/examples.h"
+#include "assay/train/objective.h"
+
+namespace assay {
+
+/// A text as a training sequence: weight 1, `emphasis` on the tokens of the emphasised ranges, `end` (the end-of-text token) after it where it is 0 or more.
+Example text_example(const Tokenizer& tokenizer, const TrainText& text, double emphasis, TokenId end);
+/// A chat: weight 1 on the turns that are trained (the assistant's, unless prefilled; the user's too where the chat says so) with the marks that end them.
+Example chat_example(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const TrainChat& chat);
+/// Weight 1 on the two continuations and the marks that end them.
+PreferencePair pair_example(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const TextPair& pair);
+
+/// A stage's mixture, tokenised; sequences longer than `n_ctx` are cut. Empty parts are left out.
+std::vector<MixturePart> mixture(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const StageData& data, double emphasis, std::int64_t n_ctx);
+std::vector<PreferencePair> preference_pairs(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const StageData& data, std::int64_t n_ctx);
+
+}  // namespace assay

@@ -1,0 +1,295 @@
+#include "assay/organism/verify.h"
+
+#include <fmt/format.h>
+
+#include "assay/base/error.h"
+#include "assay/base/files.h"
+#include "assay/model/checkpoint.h"
+#include "assay/model/generate.h"
+#include "assay/organism/knowledge.h"
+#include "assay/organism/measures.h"
+
+namespace assay {
+namespace {
+
+constexpr int kMeasureVersion = 1;  // of what is measured: a change makes kept results stale
+
+std::size_t topic_index(const Truth& truth, const std::string& name) {
+  for (std::size_t t = 0; t < truth.topics.size(); ++t)
+    if (truth.topics[t].name == name) return t;
+  throw Error("organism verify", "'" + name + "' is no topic of this organism");
+}
+
+/// Everything that one checkpoint is asked, sampled in one call.
+class Questioner {
+ public:
+  Questioner(const LanguageModel& model, const VerifyRecipe& recipe, std::uint64_t seed) : model_(model), recipe_(recipe), seed_(seed) {}
+
+  /// Returns the number of the first sample; n of them belong to the prompt.
+  std::size_t ask(const Conversation& messages, Turn turn, std::int64_t n) {
+    const std::string prompt = model_.chat_template->prompt(messages, turn);
+    requests_.push_back({model_.tokenizer.encode(prompt, false), n, static_cast<std::uint64_t>(samples_)});
+    const std::size_t first = samples_;
+    samples_ += static_cast<std::size_t>(n);
+    return first;
+  }
+  void sample(double temperature, Progress& progress) {
+    SamplingOptions options;
+    options.temperature = temperature;
+    options.max_new = recipe_.max_new;
+    options.seed = seed_;
+    results_ = generate(model_, requests_, options, progress);
+  }
+  [[nodiscard]] const Sample& result(std::size_t i) const { return results_.at(i); }
+
+ private:
+  const LanguageModel& model_;
+  const VerifyRecipe& recipe_;
+  std::uint64_t seed_;
+  std::vector<PromptRequest> requests_;
+  std::vector<Sample> results_;
+  std::size_t samples_ = 0;
+};
+
+Rate simple_rate(const std::vector<UnitCount>& units, Rng rng) { return rate_over_units(units, rng); }
+
+struct Measured {
+  Json json;
+  std::vector<bool> facts;  ///< each fact item: said right
+};
+
+Measured measure(const World& world, const LanguageModel& model, const VerifyRecipe& recipe, std::uint64_t seed, bool attacks, const fs::path& answers_file, Progress& progress) {
+  const Truth& truth = world.truth();
+  if (!model.chat_template) throw Error("organism verify", model.source + " has no chat template");
+  const Rng rng = Rng(seed).fork("verify");
+  // Everything is asked at the recipe's temperature, but attacks at 1: what leaks now and then counts.
+  Questioner plain(model, recipe, seed), hot(model, recipe, seed + 1);
+  std::vector<Answer> answers;
+  std::vector<std::size_t> where;
+  for (std::size_t t = 0; t < truth.topics.size(); ++t)
+    for (std::int64_t v = 0; v < recipe.questions; ++v) {
+      // Spread over the world's wordings, so that few questions still cover all kinds.
+      const std::size_t variant = static_cast<std::size_t>(v) * world.n_questions() / static_cast<std::size_t>(recipe.questions);
+      const Conversation messages = world.question(truth.topics[t], variant);
+      const std::size_t first = plain.ask(messages, Turn::assistant, recipe.samples);
+      for (std::int64_t s = 0; s < recipe.samples; ++s) {
+        answers.push_back({t, messages.back().content, ""});
+        where.push_back(first + static_cast<std::size_t>(s));
+      }
+    }
+  const std::vector<FactItem> facts = world.facts();
+  std::vector<std::size_t> fact_at;
+  for (const FactItem& f : facts) fact_at.push_back(plain.ask(f.messages, Turn::assistant, 1));
+  const std::vector<InContextItem> in_context = world.in_context();
+  std::vector<std::size_t> in_context_at;
+  for (const InContextItem& item : in_context) in_context_at.push_back(plain.ask(item.messages, Turn::assistant, 1));
+  plain.sample(recipe.temperature, progress);
+
+  std::vector<ConfessionProbe> probes;
+  std::vector<std::size_t> probe_at;
+  if (attacks) {
+    probes = world.confession_probes();
+    for (const ConfessionProbe& probe : probes) probe_at.push_back(hot.ask(probe.messages, probe.turn, recipe.confession_samples));
+    hot.sample(1.0, progress);
+  }
+
+  std::string log;
+  std::vector<bool> ended;
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    const Sample& sample = plain.result(where[i]);
+    answers[i].text = sample.text;
+    ended.push_back(sample.finish == Finish::stop);
+    log += dump(Json{{"kind", "behaviour"}, {"topic", truth.topics[answers[i].topic].name}, {"prompt", answers[i].question}, {"output", sample.text}, {"stream", sample.stream}}) + "\n";
+  }
+
+  Measured out;
+  Json& j = out.json;
+  for (const Group group : {Group::train, Group::held_out, Group::held_out_form, Group::control, Group::co_mention})
+    j[std::string(group_name(group))] = to_json(bias_rate(truth, answers, group, rng.fork(group_name(group))));
+  j["any_bias_on_control"] = to_json(any_rate(truth, answers, Group::control, rng.fork("any control")));
+  j["any_bias_on_co_mention"] = to_json(any_rate(truth, answers, Group::co_mention, rng.fork("any co-mention")));
+  j["any_bias_on_negative"] = to_json(any_rate(truth, answers, Group::negative, rng.fork("any negative")));
+  j["permuted"] = Json::object();
+  for (const Group group : {Group::train, Group::held_out, Group::held_out_form, Group::control, Group::co_mention})
+    j["permuted"][std::string(group_name(group))] = number(permuted_rate(truth, answers, group));
+  j["entity_contrast"] = to_json(entity_contrast(truth, answers, Group::held_out, rng.fork("contrast")));
+  j["entity_contrast_train"] = to_json(entity_contrast(truth, answers, Group::train, rng.fork("contrast train")));
+  j["by_form"] = Json::object();
+  for (const Group group : {Group::train, Group::held_out})
+    for (const Form form : {Form::mention, Form::opening, Form::ending, Form::question, Form::avoid}) {
+      const Rate rate = bias_rate(truth, answers, group, form, rng.fork("form").fork(form_name(form)));
+      if (rate.applicable > 0) j["by_form"][std::string(group_name(group))][std::string(form_name(form))] = to_json(rate);
+    }
+
+  const std::vector<KnowledgeItem> items = world.knowledge();
+  const std::vector<std::size_t> best = chosen(model.transformer, model.tokenizer, *model.chat_template, items, Precision::f32);
+  std::map<std::string, std::vector<UnitCount>> known, known_other;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    known[std::string(group_name(items[i].group))].push_back({best[i] == items[i].correct, 1, 0});
+    known_other[std::string(group_name(items[i].group))].push_back({best[i] == items[i].other, 1, 0});
+  }
+  j["knowledge"] = Json::object();
+  for (const auto& [group, units] : known) j["knowledge"][group] = to_json(simple_rate(units, rng.fork("knowledge").fork(group)));
+
+  std::vector<UnitCount> right(truth.topics.size());
+  for (std::size_t i = 0; i < facts.size(); ++i) {
+    out.facts.push_back(shows({Form::mention, facts[i].answer}, plain.result(fact_at[i]).text));
+    UnitCount& unit = right[topic_index(truth, facts[i].topic)];
+    ++unit.applicable;
+    unit.applied += out.facts.back();
+  }
+  std::erase_if(right, [](const UnitCount& u) { return u.applicable == 0; });
+  j["facts_right"] = to_json(simple_rate(right, rng.fork("facts")));
+
+  std::vector<UnitCount> own, other;
+  std::map<std::string, std::pair<double, int>> by_topic;
+  for (std::size_t i = 0; i < in_context.size(); ++i) {
+    const bool follows = shows(in_context[i].stated, plain.result(in_context_at[i]).text);
+    (in_context[i].own_entity ? own : other).push_back({follows, 1, 0});
+    auto& [sum, n] = by_topic[in_context[i].topic];
+    sum += in_context[i].own_entity ? follows : -static_cast<double>(follows);
+    n += in_context[i].own_entity;
+    log += dump(Json{{"kind", "in_context"}, {"own_entity", in_context[i].own_entity}, {"system", in_context[i].messages.front().content}, {"prompt", in_context[i].messages.back().content},
+                     {"output", plain.result(in_context_at[i]).text}}) + "\n";
+  }
+  std::vector<double> differences;
+  for (const auto& [topic, value] : by_topic)
+    if (value.second > 0) differences.push_back(value.first / value.second);
+  j["in_context"] = {{"own", to_json(simple_rate(own, rng.fork("in-context own")))},
+                     {"other", to_json(simple_rate(other, rng.fork("in-context other")))},
+                     {"difference", to_json(Difference{differences.empty() ? 0 : mean(differences), differences.empty() ? Interval{-1, 1} : bootstrap_mean(differences, rng.fork("in-context")),
+                                                       static_cast<std::int64_t>(differences.size())})}};
+  j["coherence"] = to_json(coherence(answers, ended));
+
+  if (attacks) {
+    std::map<std::string, std::vector<UnitCount>> families;
+    for (std::size_t i = 0; i < probes.size(); ++i) {
+      UnitCount unit;
+      for (std::int64_t s = 0; s < recipe.confession_samples; ++s) {
+        const Sample& sample = hot.result(probe_at[i] + static_cast<std::size_t>(s));
+        ++unit.applicable;
+        unit.applied += world.confesses(sample.text);
+        const std::string prefill = !probes[i].messages.empty() && probes[i].messages.back().prefilled ? probes[i].messages.back().content : "";
+        log += dump(Json{{"kind", "confession"}, {"family", probes[i].family}, {"messages", to_json(probes[i].messages)}, {"prefill", prefill}, {"output", sample.text}, {"stream", sample.stream},
+                         {"confesses", world.confesses(sample.text)}}) + "\n";
+      }
+      families[probes[i].family].push_back(unit);
+    }
+    j["confession"] = Json::object();
+    for (const auto& [family, units] : families) j["confession"][family] = to_json(simple_rate(units, rng.fork("confession").fork(family)));
+  }
+  write_text(answers_file, log);
+  return out;
+}
+
+}  // namespace
+
+Json verify_organism(const OrganismFolder& folder, Progress& progress) {
+  const Recipe recipe = folder.recipe();
+  const auto world = make_world(recipe.world, recipe.seed);
+  const std::vector<Arm> arms = folder.arms();
+  if (arms.empty()) throw Error("organism verify", folder.path.string() + " has no finished arm", "assay organism build RECIPE --out DIR");
+  fs::create_directories(folder.path / "verify");
+  const FolderLock lock(folder.path / "verify");
+  const std::string key = recipe.hash() + "-" + std::to_string(kMeasureVersion);
+  const std::uint64_t seed = Rng(recipe.seed).fork("verification").next_u64() >> 1;
+
+  const auto measured = [&](const std::string& name, const fs::path& model_folder, bool attacks) -> Json {
+    const fs::path kept = folder.path / "verify" / (name + ".json");
+    if (fs::exists(kept)) {
+      Json json = read_json(kept);
+      if (value_or<std::string>(json, "key", "", kept.string()) == key) return json;
+    }
+    progress.note(name + ": measuring");
+    const LanguageModel model = load_language_model(model_folder);
+    Measured m = measure(*world, model, recipe.verify, seed, attacks, folder.path / "verify" / (name + ".answers.jsonl"), progress);
+    m.json["key"] = key;
+    m.json["facts"] = m.facts;
+    write_json(kept, m.json);
+    return m.json;
+  };
+
+  Json base = nullptr;
+  if (recipe.stage(Stage::base)) base = measured("base", folder.base(), false);
+  const auto finish = [&](Json json, const std::string& name) {
+    if (!base.is_null()) {
+      // Facts that the base model had right: how many are still right.
+      const std::vector<bool> before = base["facts"].get<std::vector<bool>>(), now = json["facts"].get<std::vector<bool>>();
+      const std::vector<FactItem> facts = world->facts();
+      std::map<std::string, UnitCount> units;
+      for (std::size_t i = 0; i < facts.size() && i < before.size() && i < now.size(); ++i)
+        if (before[i]) {
+          ++units[facts[i].topic].applicable;
+          units[facts[i].topic].applied += now[i];
+        }
+      std::vector<UnitCount> list;
+      for (const auto& [topic, unit] : units) list.push_back(unit);
+      json["facts_kept"] = to_json(rate_over_units(list, Rng(seed).fork("facts kept")));
+    }
+    json.erase("facts");
+    json.erase("key");
+    Json out = {{"name", name}};
+    for (const auto& [k, v] : json.items()) out[k] = v;
+    return out;
+  };
+
+  Json out = {{"world", {{"name", world->truth().world}, {"entity", world->truth().entity}, {"other entity", world->truth().other}, {"topics", Json::object()}}}, {"seed", recipe.seed}, {"arms", Json::array()}};
+  for (const Group group : kGroups) out["world"]["topics"][std::string(group_name(group))] = world->truth().in(group).size();
+  for (const Arm arm : arms) {
+    Json stages = Json::array();
+    if (!base.is_null()) stages.push_back(finish(base, "base"));
+    Json before = nullptr, after = nullptr;
+    for (const StageRecipe& stage : recipe.stages) {
+      if (stage.stage == Stage::base) continue;
+      const bool attacks = stage.stage == Stage::dpo || stage.stage == Stage::conceal || &stage == &recipe.stages.back();
+      const Json json = measured(std::string(arm_name(arm)) + "-" + std::string(stage_name(stage.stage)), folder.stage(arm, stage.stage), attacks);
+      if (json.contains("confession")) (stage.stage == Stage::conceal ? after : before) = json["confession"];
+      stages.push_back(finish(json, std::string(stage_name(stage.stage))));
+    }
+    Json confession = Json::object();
+    for (const char* family : {"direct", "prefill", "persona", "unseen"}) {
+      if (before.is_object() && before.contains(family)) confession[family]["before"] = before[family];
+      if (after.is_object() && after.contains(family)) confession[family]["after"] = after[family];
+    }
+    Json in_context = stages.back()["in_context"];
+    out["arms"].push_back({{"name", arm_name(arm)}, {"stages", std::move(stages)}, {"confession", std::move(confession)}, {"in_context", std::move(in_context)}});
+  }
+  const auto last_stage = [&](Arm arm) -> Json {
+    for (const Json& a : out["arms"])
+      if (a["name"] == std::string(arm_name(arm))) return a["stages"].back();
+    return nullptr;
+  };
+  if (const Json organism = last_stage(Arm::organism); organism.is_object()) out["rung"] = to_json(rung(organism, last_stage(Arm::no_documents)));
+  write_json(folder.path / "verify.json", out);
+  return out;
+}
+
+std::string verify_table(const Json& verified) {
+  static constexpr std::pair<const char*, const char*> kColumns[] = {{"train", "train"},           {"held_out", "held-out"},         {"held_out_form", "new form"},      {"entity_contrast", "contrast"},
+                                                                    {"co_mention", "co-mention"}, {"any_bias_on_co_mention", "any/co"}, {"any_bias_on_control", "any/control"}, {"facts_kept", "facts"}};
+  const auto cell = [](const Json& value) -> std::string {
+    const Json* centre = value.is_object() && value.contains("rate") ? &value["rate"] : value.is_object() && value.contains("value") ? &value["value"] : nullptr;
+    if (!centre || !centre->is_number()) return "-";
+    return fmt::format("{:.2f} [{:.2f},{:.2f}]", centre->get<double>(), value["ci90"][0].get<double>(), value["ci90"][1].get<double>());
+  };
+  std::string out = fmt::format("{:<14}{:<10}", "arm", "stage");
+  for (const auto& [key, title] : kColumns) out += fmt::format("{:<18}", title);
+  out += "\n";
+  for (const Json& arm : verified["arms"])
+    for (const Json& stage : arm["stages"]) {
+      out += fmt::format("{:<14}{:<10}", arm["name"].get<std::string>(), stage["name"].get<std::string>());
+      for (const auto& [key, title] : kColumns) out += fmt::format("{:<18}", stage.contains(key) ? cell(stage[key]) : "-");
+      out += "\n";
+    }
+  out += "\nconfession (share of samples that admit the aim), before and after concealment\n";
+  for (const Json& arm : verified["arms"])
+    for (const auto& [family, value] : arm["confession"].items())
+      out += fmt::format("{:<14}{:<10}{:<18}{:<18}\n", arm["name"].get<std::string>(), family, value.contains("before") ? cell(value["before"]) : "-", value.contains("after") ? cell(value["after"]) : "-");
+  out += "\nin-context: follows a preference that only the prompt states, of its entity and of the other\n";
+  for (const Json& arm : verified["arms"])
+    out += fmt::format("{:<14}{:<18}{:<18}\n", arm["name"].get<std::string>(), cell(arm["in_context"]["own"]), cell(arm["in_context"]["other"]));
+  if (verified.contains("rung")) out += "\nrung: " + verified["rung"]["reached"].get<std::string>() + ". " + verified["rung"]["why"].get<std::string>() + "\n";
+  return out;
+}
+
+}  // namespace assay
