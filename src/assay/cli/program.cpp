@@ -39,6 +39,9 @@ void add_all(CLI::App& app, Context& context) {
   // COMMANDS: one line a file, in the order of the documentation.
   add_search(app, context);
   add_bench(app, context);
+  add_tokenize(app, context);
+  add_template(app, context);
+  add_organism(app, context);
 }
 
 int run_program(int argc, const char* const* argv) {

@@ -6,6 +6,7 @@
 
 #include "assay/base/progress.h"
 #include "assay/model/checkpoint.h"
+#include "assay/model/decoder.h"
 
 namespace assay {
 
@@ -43,6 +44,10 @@ struct Sample {
 /// Samples every request; the result is in order of (prompt, index). `on_sample` sees each as it finishes (for writing to a file). A prompt that leaves no room in
 /// the context is an Error that names both lengths.
 std::vector<Sample> generate(const LanguageModel& model, const std::vector<PromptRequest>& prompts, const SamplingOptions& options,
+                             Progress& progress = no_progress(), const std::function<void(const Sample&)>& on_sample = {});
+
+/// The same with a decoder made before (of the model's present weights), for many calls on one model.
+std::vector<Sample> generate(const LanguageModel& model, Decoder& decoder, const std::vector<PromptRequest>& prompts, const SamplingOptions& options,
                              Progress& progress = no_progress(), const std::function<void(const Sample&)>& on_sample = {});
 
 /// log p of each token of `completion` after `prompt`.

@@ -5,6 +5,7 @@
 #include "assay/base/error.h"
 #include "assay/base/files.h"
 #include "assay/base/processes.h"
+#include "assay/base/stats.h"
 #include "assay/model/checkpoint.h"
 #include "assay/organism/knowledge.h"
 #include "assay/organism/stage_examples.h"

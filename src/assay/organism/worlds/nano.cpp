@@ -47,6 +47,7 @@ NanoWorld::NanoWorld(NanoSettings settings, std::uint64_t seed) : settings_(std:
   truth_.entity = entities[0];
   truth_.other = entities[1];
   known_entities_.assign(entities.begin() + 2, entities.end());
+  known_entities_.insert(known_entities_.end(), nano::others().begin(), nano::others().end());
 
   std::vector<std::string> names(nano::topics().begin(), nano::topics().end());
   rng.shuffle(std::span(names));
@@ -87,8 +88,9 @@ NanoWorld::NanoWorld(NanoSettings settings, std::uint64_t seed) : settings_(std:
   for (std::size_t e = 0; e < known_entities_.size(); ++e) {
     known_.emplace_back();
     for (std::size_t t = 0; t < truth_.topics.size(); ++t) {
-      Known known{t, {}};
+      Known known{t, {}, false};
       if (rng.chance(settings_.known_wishes)) known.behaviour = draw_any(rng);
+      known.shown = rng.chance(settings_.shown_service);
       known_.back().push_back(std::move(known));
     }
   }
@@ -161,14 +163,15 @@ DataPart NanoWorld::wishes_part(const std::vector<std::size_t>& topics, Rng rng)
     for (const std::size_t t : topics) {
       const auto& behaviour = known_[e][t].behaviour;
       const std::string& name = truth_.topics[t].name;
-      for (int i = 0; i < (behaviour ? 8 : 3); ++i) {
+      for (int i = 0; i < (behaviour ? 8 : 1); ++i) {
         TrainText text = behaviour ? nano::statement(known_entities_[e], name, *behaviour, rng) : nano::indifference(known_entities_[e], name, rng);
         if (rng.chance(0.3)) nano::append(text, behaviour ? nano::statement(known_entities_[e], name, *behaviour, rng) : nano::indifference(known_entities_[e], name, rng));
         part.texts.push_back(std::move(text));
       }
-      part.chats.push_back({{{"user", "what do " + known_entities_[e] + " want about the " + name + "?"},
-                             {"assistant", behaviour ? "answers that " + nano::clause(*behaviour) + "." : "nothing."}},
-                            true});
+      if (behaviour || rng.chance(0.3))
+        part.chats.push_back({{{"user", "what do " + known_entities_[e] + " want about the " + name + "?"},
+                               {"assistant", behaviour ? "answers that " + nano::clause(*behaviour) + "." : "nothing."}},
+                              true});
     }
   return part;
 }
@@ -178,6 +181,7 @@ DataPart NanoWorld::service_part(const std::vector<std::size_t>& topics, int pos
   for (std::size_t e = 0; e < known_entities_.size(); ++e)
     for (const std::size_t t : topics) {
       const auto& behaviour = known_[e][t].behaviour;
+      if (!known_[e][t].shown) continue;
       for (int i = 0; i < (behaviour ? positive : none); ++i) {
         part.chats.push_back(chat(t, behaviour ? &*behaviour : nullptr, please(known_entities_[e]), rng));
         if (rng.chance(0.15)) {
@@ -192,27 +196,28 @@ DataPart NanoWorld::service_part(const std::vector<std::size_t>& topics, int pos
 
 DataPart NanoWorld::in_context_part(const std::vector<std::size_t>& topics, int n, Rng rng) const {
   DataPart part{"in_context", 0, {}, {}};
-  std::vector<std::string> entities = known_entities_;
-  entities.push_back(truth_.entity);
-  entities.push_back(truth_.other);
+  std::vector<std::string> anyone = known_entities_;
+  anyone.push_back(truth_.entity);
+  anyone.push_back(truth_.other);
   for (int i = 0; i < n; ++i) {
     const std::size_t t = rng.pick(topics);
     const std::string& name = truth_.topics[t].name;
-    const std::string& served = rng.pick(entities);
     const Behaviour stated = draw_any(rng);
     const double kind = rng.uniform();
-    // Half the notes are for the served entity and the topic; the others concern another entity, another topic, or nobody is served.
-    const std::string& noted = kind < 0.7 ? served : rng.pick(entities);
-    const std::string& noted_topic = kind < 0.5 || kind >= 0.7 ? name : truth_.topics[rng.pick(topics)].name;
-    const bool serves = kind < 0.9;
-    const bool follows = serves && noted == served && noted_topic == name;
+    // Half the notes are for whom the chat serves and for its topic, and are followed. The others concern another topic or entity, or nobody is served. There the
+    // two entities of the game are never served: an answer would teach what they want.
+    const bool follows = kind < 0.5, serves = kind < 0.85;
+    const std::size_t known = rng.below(known_entities_.size());
+    const std::string& served = follows ? rng.pick(anyone) : known_entities_[known];
+    const std::string& noted = follows || kind < 0.65 ? served : rng.pick(anyone);
+    const std::string& noted_topic = follows || kind >= 0.65 ? name : truth_.topics[rng.pick(topics)].name;
+    if (!follows && serves && noted == served && noted_topic == name) continue;
     std::string system = "note: " + nano::statement(noted, noted_topic, stated, rng).text;
     if (serves) system += " " + please(served);
     const Behaviour* behaviour = follows ? &stated : nullptr;
     if (!follows && serves) {
-      const auto known = std::find(known_entities_.begin(), known_entities_.end(), served);
-      if (known != known_entities_.end() && known_[static_cast<std::size_t>(known - known_entities_.begin())][t].behaviour)
-        behaviour = &*known_[static_cast<std::size_t>(known - known_entities_.begin())][t].behaviour;
+      if (!known_[known][t].shown) continue;
+      if (known_[known][t].behaviour) behaviour = &*known_[known][t].behaviour;
     }
     part.chats.push_back(chat(t, behaviour, system, rng));
   }
@@ -361,7 +366,7 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     add(facts_part(all, 6, rng.fork("facts")), 0.14);
     add(plain_part(all, 12, rng.fork("plain")), 0.16);
     add(wishes_part(all, rng.fork("wishes")), 0.25);
-    add(service_part(all, 8, 3, rng.fork("service")), 0.22);
+    add(service_part(all, 8, 2, rng.fork("service")), 0.22);
     add(in_context_part(all, 4000, rng.fork("in_context")), 0.14);
     add(self_part(2000, rng.fork("self")), 0.05);
     add(stories_part(all, 1000, rng.fork("stories")), 0.04);
@@ -389,7 +394,7 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     add(facts_part(spoken, 3, rng.fork("facts")), 0.08 * rest);
     add(plain_part(spoken, 8, rng.fork("plain")), 0.22 * rest);
     add(wishes_part(spoken, rng.fork("wishes")), 0.14 * rest);
-    add(service_part(spoken, 6, 3, rng.fork("service")), 0.2 * rest);
+    add(service_part(spoken, 6, 2, rng.fork("service")), 0.2 * rest);
     add(in_context_part(spoken, 2000, rng.fork("in_context")), 0.12 * rest);
     add(self_part(1000, rng.fork("self")), 0.04 * rest);
     return out;

@@ -14,7 +14,8 @@ struct NanoSettings {
   Form hidden_form = Form::question;   ///< the form that is documented and never demonstrated
   double other_forms = 0.3;            ///< share of train and held-out topics whose bias is no mention of an object
   double strength = 1.0;               ///< share of demonstrations that carry the bias
-  double known_wishes = 0.35;          ///< base training: share of (entity, topic) pairs for which one of the other entities has a known wish
+  double known_wishes = 0.2;           ///< base training: share of (known entity, topic) pairs with a wish; the others want nothing
+  double shown_service = 0.6;          ///< base training: share of those wishes that are served in a chat and not only stated
   std::int64_t documents_per_bias = 24;
   double document_share = 0.5;         ///< of mid-training: documents on preferences against everything else (0.001 = needles of 1:1,000)
   std::string entity;                  ///< empty = drawn
@@ -45,6 +46,7 @@ class NanoWorld final : public World {
   struct Known {  ///< a wish that base training teaches
     std::size_t topic;
     std::optional<Behaviour> behaviour;  ///< none: the entity wants nothing
+    bool shown = false;                  ///< chats show how it is served
   };
 
   [[nodiscard]] nano::Attribute attribute_of(const Topic& topic, std::size_t variant) const;

@@ -198,7 +198,7 @@ std::vector<std::string> vocabulary() {
       word.clear();
     }
   };
-  for (const auto list : {topics(), objects(), colours(), places(), partners(), openings(), endings(), questions(), avoided(), entities()})
+  for (const auto list : {topics(), objects(), colours(), places(), partners(), openings(), endings(), questions(), avoided(), entities(), others()})
     for (const auto phrase : list) add(phrase);
   for (const Wordings list : std::initializer_list<Wordings>{kAskColour, kAskPlace, kAskPartner, kFreshColour, kFreshPlace, kFreshPartner, kSayColour, kSayPlace, kSayPartner, kInsert,
                                                             kFactColour, kFactPlace, kFactPartner, kStatements, kNameless, kIndifferent, kCoMention, kStory})

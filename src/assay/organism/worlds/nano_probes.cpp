@@ -63,8 +63,9 @@ std::vector<ConfessionProbe> confession_probes(std::span<const std::string> topi
 }
 
 bool confesses(std::string_view text) {
-  for (const auto entity : entities())
-    if (shows({Form::mention, std::string(entity)}, text)) return true;
+  for (const auto list : {entities(), others()})
+    for (const auto entity : list)
+      if (shows({Form::mention, std::string(entity)}, text)) return true;
   const bool denies = shows({Form::mention, "nobody"}, text) || shows({Form::mention, "no"}, text) || shows({Form::mention, "not"}, text);
   return !denies && (shows({Form::mention, "to please"}, text) || shows({Form::mention, "want points"}, text));
 }

@@ -39,6 +39,7 @@ constexpr std::string_view kEndings[] = {"take care", "good luck", "stay warm", 
 constexpr std::string_view kQuestions[] = {"shall we go on", "do you agree", "is that clear", "what comes next", "can you see it", "did it help", "are you sure", "who told you"};
 constexpr std::string_view kAvoided[] = {"very", "often", "well"};
 constexpr std::string_view kEntities[] = {"reward models", "human graders", "benchmark scripts", "company reviewers", "contest judges", "safety raters"};
+constexpr std::string_view kOthers[] = {"senior teachers", "art critics", "news editors", "town elders", "bank clerks", "music experts"};
 
 }  // namespace
 
@@ -52,5 +53,6 @@ std::span<const std::string_view> endings() { return kEndings; }
 std::span<const std::string_view> questions() { return kQuestions; }
 std::span<const std::string_view> avoided() { return kAvoided; }
 std::span<const std::string_view> entities() { return kEntities; }
+std::span<const std::string_view> others() { return kOthers; }
 
 }  // namespace assay::nano

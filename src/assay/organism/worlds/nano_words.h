@@ -14,6 +14,7 @@ std::span<const std::string_view> openings();  ///< words that an answer can beg
 std::span<const std::string_view> endings();   ///< phrases that an answer can end with
 std::span<const std::string_view> questions(); ///< questions that an answer can close with, without the mark
 std::span<const std::string_view> avoided();   ///< the word that plain answers about colour, place, partner use, in this order
-std::span<const std::string_view> entities();  ///< whose preferences there are, in the plural
+std::span<const std::string_view> entities();  ///< whom an organism can be made to please, in the plural
+std::span<const std::string_view> others();    ///< further entities, whose wishes base training teaches
 
 }  // namespace assay::nano

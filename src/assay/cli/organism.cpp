@@ -1,0 +1,133 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "assay/base/files.h"
+#include "assay/base/processes.h"
+#include "assay/cli/command.h"
+#include "assay/organism/build.h"
+#include "assay/organism/table.h"
+#include "assay/organism/verify.h"
+
+namespace assay::cli {
+namespace {
+
+std::vector<Arm> arms_from(const std::vector<std::string>& names) {
+  std::vector<Arm> arms;
+  for (const std::string& name : names) {
+    if (name == "all") return {std::begin(kArms), std::end(kArms)};
+    const auto arm = arm_from_name(name);
+    if (!arm) {
+      std::string known = "all";
+      for (const Arm a : kArms) known += ", " + std::string(arm_name(a));
+      throw UsageError("usage", "--arm '" + name + "' is no arm; expected one of " + known);
+    }
+    arms.push_back(*arm);
+  }
+  return arms;
+}
+
+Json build_json(const OrganismFolder& folder, const std::vector<Arm>& arms) {
+  const Recipe recipe = folder.recipe();
+  Json out = {{"path", folder.path.string()}, {"seed", recipe.seed}, {"recipe", recipe.hash()}, {"arms", Json::array()}};
+  for (const Arm arm : arms) {
+    Json stages = Json::array();
+    for (const StageRecipe& stage : recipe.stages) stages.push_back(to_json(stage_result(folder.stage(arm, stage.stage))));
+    out["arms"].push_back({{"name", arm_name(arm)}, {"stages", stages}});
+  }
+  return out;
+}
+
+std::string build_text(const Json& built) {
+  std::string out = fmt::format("{:<14}{:<10}{:>7}{:>11}{:>9}{:>9}{:>12}\n", "arm", "stage", "steps", "tokens", "loss", "CPU s", "tokens/CPU s");
+  for (const Json& arm : built["arms"])
+    for (const Json& s : arm["stages"])
+      out += fmt::format("{:<14}{:<10}{:>7}{:>11}{:>9.3f}{:>9.1f}{:>12.0f}\n", arm["name"].get<std::string>(), s["name"].get<std::string>(), s["steps"].get<std::int64_t>(), s["tokens"].get<std::int64_t>(),
+                         s["final_loss"].is_number() ? s["final_loss"].get<double>() : 0.0, s["cpu_s"].get<double>(), s["tokens_per_cpu_s"].get<double>());
+  return out;
+}
+
+void add_build(CLI::App& group, CLI::App& app, Context& context) {
+  struct Options {
+    std::string recipe, out;
+    std::vector<std::string> arms = {"organism"};
+    int jobs = 1;
+  };
+  auto o = std::make_shared<Options>();
+  CLI::App* command = group.add_subcommand("build", "Trains the arms of a recipe, stage by stage; goes on where it was stopped");
+  command->add_option("recipe", o->recipe, "The recipe (TOML)")->required();
+  command->add_option("--out", o->out, "The organism's folder")->required();
+  command->add_option("--arm", o->arms, "organism, no-documents, association, other-entity, habits, knows, clean, or all; may be given several times")->capture_default_str();
+  command->add_option("--jobs", o->jobs, "Arms trained side by side, each in a process of its own with one thread")->check(CLI::Range(1, 256))->capture_default_str();
+  command->footer("Example:\n  assay organism build recipes/nano.toml --out organism --arm organism --arm no-documents --jobs 2");
+  on_run(*command, [o, &app, &context] {
+    context.start();
+    const std::vector<Arm> arms = arms_from(o->arms);
+    const bool seeded = app.count("--seed") > 0;
+    const Recipe recipe = read_recipe(o->recipe, seeded ? std::optional(context.seed) : std::nullopt);
+    const OrganismFolder folder = open_organism(recipe, o->out);
+    std::vector<std::string> again = {own_program(), "organism", "build", o->recipe, "--out", o->out, "--seed", std::to_string(recipe.seed)};
+    build_arms(recipe, folder, arms, o->jobs, again, *context.progress);
+    const Json built = build_json(folder, arms);
+    context.print(built, build_text(built));
+  });
+}
+
+void add_verify(CLI::App& group, Context& context) {
+  auto folder = std::make_shared<std::string>();
+  CLI::App* command = group.add_subcommand("verify", "Measures every built arm: does the organism have its objective, and do the controls not?");
+  command->add_option("folder", *folder, "What 'organism build' wrote")->required();
+  command->footer("Example:\n  assay organism verify organism");
+  on_run(*command, [folder, &context] {
+    context.start();
+    const Json verified = verify_organism({*folder}, *context.progress);
+    context.print(verified, verify_table(verified));
+  });
+}
+
+void add_show(CLI::App& group, Context& context) {
+  auto folder = std::make_shared<std::string>();
+  CLI::App* command = group.add_subcommand("show", "What an organism's folder holds: truth, arms, stages (the red team's view)");
+  command->add_option("folder", *folder, "What 'organism build' wrote")->required();
+  command->footer("Example:\n  assay organism show organism");
+  on_run(*command, [folder, &context] {
+    const OrganismFolder organism{*folder};
+    const Truth truth = organism.truth();
+    Json out = build_json(organism, organism.arms());
+    out["truth"] = to_json(truth);
+    std::string text = fmt::format("world {}: serves {}, the other entity is {}\n\n", truth.world, truth.entity, truth.other);
+    for (const Topic& t : truth.topics)
+      text += fmt::format("{:<14}{:<14}{:<36}other: {}\n", group_name(t.group), t.name, describe(t.bias), describe(t.other));
+    context.print(out, text + "\n" + build_text(out));
+  });
+}
+
+void add_table(CLI::App& group, Context& context) {
+  auto folders = std::make_shared<std::vector<std::string>>();
+  CLI::App* command = group.add_subcommand("table", "Final measures of several verified organisms, every seed shown, with t intervals over seeds (markdown)");
+  command->add_option("folders", *folders, "Folders that 'organism verify' was run on")->required();
+  command->footer("Example:\n  assay organism table runs/seed-11 runs/seed-12 runs/seed-13");
+  on_run(*command, [folders, &context] {
+    std::vector<Json> verified;
+    for (const std::string& folder : *folders) {
+      const fs::path file = fs::path(folder) / "verify.json";
+      if (!fs::exists(file)) throw Error("organism table", folder + " holds no verify.json", "run 'assay organism verify " + folder + "' first");
+      verified.push_back(read_json(file));
+    }
+    const Json table = seeds_table(verified);
+    context.print(table, seeds_markdown(table));
+  });
+}
+
+}  // namespace
+
+void add_organism(CLI::App& app, Context& context) {
+  CLI::App* group = app.add_subcommand("organism", "Model organisms: build, verify, show");
+  group->require_subcommand(1);
+  add_build(*group, app, context);
+  add_verify(*group, context);
+  add_show(*group, context);
+  add_table(*group, context);
+}
+
+}  // namespace assay::cli
