@@ -21,7 +21,8 @@ message(STATUS "libtorch: ${ASSAY_TORCH_DIR}")
 # find_package(Torch) of a CUDA wheel asks for a CUDA toolkit, so the two libraries are named directly.
 add_library(assay_torch INTERFACE)
 target_include_directories(assay_torch SYSTEM INTERFACE ${ASSAY_TORCH_DIR}/include ${ASSAY_TORCH_DIR}/include/torch/csrc/api/include)
-target_compile_definitions(assay_torch INTERFACE ASSAY_TORCH_VERSION="2.11.0")
+# libtorch's include folder brings a newer fmt than Debian's library: where its headers are seen, they stand alone.
+target_compile_definitions(assay_torch INTERFACE ASSAY_TORCH_VERSION="2.11.0" FMT_HEADER_ONLY=1)
 target_link_libraries(assay_torch INTERFACE ${ASSAY_TORCH_DIR}/lib/libtorch_cpu.so ${ASSAY_TORCH_DIR}/lib/libc10.so)
 # libtorch_cpu.so names two CUDA companions that only its own run path finds.
 target_link_options(assay_torch INTERFACE -Wl,--allow-shlib-undefined -Wl,-rpath,${ASSAY_TORCH_DIR}/lib)
