@@ -10,6 +10,8 @@ find_path(ASSAY_SODIUM_INCLUDE sodium.h REQUIRED)
 find_library(ASSAY_SODIUM_LIBRARY sodium REQUIRED)
 find_path(ASSAY_HIGHWAY_INCLUDE hwy/highway.h REQUIRED)
 find_library(ASSAY_HIGHWAY_LIBRARY hwy REQUIRED)
+find_path(ASSAY_RE2_INCLUDE re2/re2.h REQUIRED)
+find_library(ASSAY_RE2_LIBRARY re2 REQUIRED)
 
 if(NOT ASSAY_TORCH_DIR)
   execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/setup.sh OUTPUT_VARIABLE ASSAY_TORCH_DIR OUTPUT_STRIP_TRAILING_WHITESPACE
@@ -29,6 +31,6 @@ target_link_options(assay_torch INTERFACE -Wl,--allow-shlib-undefined -Wl,-rpath
 
 add_library(assay_base_dependencies INTERFACE)
 target_include_directories(assay_base_dependencies SYSTEM INTERFACE
-  ${ASSAY_TOMLPP_INCLUDE} ${ASSAY_CLI11_INCLUDE} ${ASSAY_SQLITE_INCLUDE} ${ASSAY_SODIUM_INCLUDE} ${ASSAY_HIGHWAY_INCLUDE})
+  ${ASSAY_TOMLPP_INCLUDE} ${ASSAY_CLI11_INCLUDE} ${ASSAY_SQLITE_INCLUDE} ${ASSAY_SODIUM_INCLUDE} ${ASSAY_HIGHWAY_INCLUDE} ${ASSAY_RE2_INCLUDE})
 target_link_libraries(assay_base_dependencies INTERFACE
-  Threads::Threads nlohmann_json::nlohmann_json fmt::fmt ${ASSAY_SQLITE_LIBRARY} ${ASSAY_SODIUM_LIBRARY} ${ASSAY_HIGHWAY_LIBRARY} ${CMAKE_DL_LIBS})
+  Threads::Threads nlohmann_json::nlohmann_json fmt::fmt ${ASSAY_SQLITE_LIBRARY} ${ASSAY_SODIUM_LIBRARY} ${ASSAY_HIGHWAY_LIBRARY} ${ASSAY_RE2_LIBRARY} ${CMAKE_DL_LIBS})
