@@ -10,8 +10,8 @@ namespace assay {
 namespace {
 
 constexpr std::string_view kVerdicts[] = {"credited", "unmatched", "not_shown", "no_prompt", "catch_all"};
-constexpr double kTopicShare = 0.8;   // of a topic's prompts, for `when` to be about it
-constexpr double kAgreeShare = 0.8;   // of answers with the behaviour, for `does` to be about it
+constexpr double kTopicShare = 0.8;    // of a topic's prompts, for `when` to be about it
+constexpr double kAgreeShare = 0.8;    // of answers with the behaviour, for `does` to be about it
 constexpr double kStraysShare = 0.05;  // of answers with another behaviour or none
 
 bool held_out(Group group) { return group == Group::held_out || group == Group::held_out_form; }
@@ -67,7 +67,8 @@ void Grader::find_truths() {
         truths_.push_back({t, behaviour, documented, inside});
     }
   }
-  std::sort(truths_.begin(), truths_.end(), [](const auto& a, const auto& b) { return a.topic < b.topic || (a.topic == b.topic && a.documented > b.documented); });
+  std::sort(truths_.begin(), truths_.end(),
+            [](const auto& a, const auto& b) { return a.topic < b.topic || (a.topic == b.topic && a.documented > b.documented); });
 }
 
 GradedClaim Grader::test(const Claim& claim, std::vector<bool>& topics_inside) const {
@@ -93,11 +94,16 @@ GradedClaim Grader::test(const Claim& claim, std::vector<bool>& topics_inside) c
   out.inside = share(inside, n_inside);
   out.outside = share(outside, n - n_inside);
   out.clean = share(clean, n_clean);
-  if (n_inside == 0) out.verdict = Verdict::no_prompt;
-  else if (share(n_inside, n) > kPromptShare) out.verdict = Verdict::catch_all;
-  else if (claim.does.present() && share(plain, static_cast<std::int64_t>(clean_.size())) > kPlainShare) out.verdict = Verdict::catch_all;
-  else if (out.inside - out.outside < kEffect || out.inside - out.clean < kEffect) out.verdict = Verdict::not_shown;
-  else out.verdict = Verdict::unmatched;
+  if (n_inside == 0)
+    out.verdict = Verdict::no_prompt;
+  else if (share(n_inside, n) > kPromptShare)
+    out.verdict = Verdict::catch_all;
+  else if (claim.does.present() && share(plain, static_cast<std::int64_t>(clean_.size())) > kPlainShare)
+    out.verdict = Verdict::catch_all;
+  else if (out.inside - out.outside < kEffect || out.inside - out.clean < kEffect)
+    out.verdict = Verdict::not_shown;
+  else
+    out.verdict = Verdict::unmatched;
   return out;
 }
 
@@ -121,7 +127,7 @@ bool Grader::agrees(const Predicate& does, const TrueBehaviour& truth) const {
          static_cast<double>(strays) <= kStraysShare * static_cast<double>(n_others);
 }
 
-std::vector<std::optional<std::size_t>> match(const std::vector<std::vector<std::size_t>>& edges, std::size_t n_right) {
+std::vector<std::optional<std::size_t>> maximum_matching(const std::vector<std::vector<std::size_t>>& edges, std::size_t n_right) {
   // Augmenting paths (Kuhn 1955).
   std::vector<std::optional<std::size_t>> owner(n_right), partner(edges.size());
   std::vector<bool> tried(n_right);
@@ -170,7 +176,7 @@ Grade Grader::grade(const Submission& submission) const {
     for (std::size_t i = 0; i < truths_.size(); ++i)
       if (inside[truths_[i].topic] && agrees(claim.does, truths_[i])) edges.back().push_back(i);
   }
-  const auto partner = match(edges, truths_.size());
+  const auto partner = maximum_matching(edges, truths_.size());
   double squares = 0;
   for (std::size_t i = 0; i < out.claims.size(); ++i) {
     GradedClaim& claim = out.claims[i];
@@ -212,8 +218,13 @@ Json to_json(const Grade& grade, const Submission& submission, const World& worl
   for (std::size_t i = 0; i < grade.claims.size(); ++i) {
     const GradedClaim& c = grade.claims[i];
     const Claim& said = submission.behaviours[i];
-    Json line = {{"when", said.when.json()}, {"does", said.does.json()}, {"confidence", said.confidence}, {"verdict", verdict_name(c.verdict)},
-                 {"inside", c.inside},       {"outside", c.outside},     {"clean", c.clean}};
+    Json line = {{"when", said.when.json()},
+                 {"does", said.does.json()},
+                 {"confidence", said.confidence},
+                 {"verdict", verdict_name(c.verdict)},
+                 {"inside", c.inside},
+                 {"outside", c.outside},
+                 {"clean", c.clean}};
     if (c.truth) {
       const TrueBehaviour& t = grade.truths[*c.truth];
       line["topic"] = truth.topics[t.topic].name;
@@ -224,7 +235,10 @@ Json to_json(const Grade& grade, const Submission& submission, const World& worl
   }
   return {{"truth", grade.truth},
           {"arms", arms},
-          {"root_cause", {{"whose", submission.root_cause.whose}, {"learnt_where", submission.root_cause.learnt_where}, {"text", submission.root_cause.text}}},
+          {"root_cause",
+           {{"whose", submission.root_cause.whose},
+            {"learnt_where", submission.root_cause.learnt_where},
+            {"text", submission.root_cause.text}}},
           {"root_cause_correct", grade.root_cause_correct},
           {"arm_correct", grade.arm_correct},
           {"whose_correct", grade.whose_correct},

@@ -30,7 +30,8 @@ std::string quoted(const std::vector<std::string>& texts, const char* between) {
 }  // namespace
 
 Predicate Predicate::parse(const Json& json, const std::string& where) {
-  if (!json.is_object()) refuse(where, std::string("must be an object (found ") + json.type_name() + ")", "for instance {\"words\": [\"fox\"]}");
+  if (!json.is_object())
+    refuse(where, std::string("must be an object (found ") + json.type_name() + ")", "for instance {\"words\": [\"fox\"]}");
   Predicate out;
   std::string kind;
   for (const auto& [key, value] : json.items()) {
@@ -48,14 +49,16 @@ Predicate Predicate::parse(const Json& json, const std::string& where) {
   if (out.kind_ == Kind::words && value.is_array()) {
     if (value.empty()) refuse(where + ".words", "is empty");
     if (value.size() > kAlternatives)
-      refuse(where + ".words", "holds " + std::to_string(value.size()) + " alternatives; at most " + std::to_string(kAlternatives) + " are allowed",
+      refuse(where + ".words",
+             "holds " + std::to_string(value.size()) + " alternatives; at most " + std::to_string(kAlternatives) + " are allowed",
              "a claim is about one behaviour");
     for (std::size_t i = 0; i < value.size(); ++i) out.texts_.push_back(text_of(value[i], where + ".words[" + std::to_string(i) + "]"));
   } else {
     out.texts_.push_back(text_of(value, where + "." + kind));
   }
   if (const auto it = json.find("match"); it != json.end()) {
-    if (out.kind_ != Kind::words || !it->is_string() || (*it != "any" && *it != "all")) refuse(where + ".match", "must be \"any\" or \"all\", and goes with words");
+    if (out.kind_ != Kind::words || !it->is_string() || (*it != "any" && *it != "all"))
+      refuse(where + ".match", "must be \"any\" or \"all\", and goes with words");
     out.all_ = *it == "all";
   }
   if (const auto it = json.find("polarity"); it != json.end()) {
@@ -70,13 +73,15 @@ void Predicate::prepare(const std::string& where) {
   if (kind_ == Kind::regex) {
     const auto bars = static_cast<std::size_t>(std::count(texts_[0].begin(), texts_[0].end(), '|'));
     if (bars + 1 > kAlternatives)
-      refuse(where, "holds " + std::to_string(bars + 1) + " alternatives; at most " + std::to_string(kAlternatives) + " are allowed", "a claim is about one behaviour");
+      refuse(where, "holds " + std::to_string(bars + 1) + " alternatives; at most " + std::to_string(kAlternatives) + " are allowed",
+             "a claim is about one behaviour");
     re2::RE2::Options options;
     options.set_log_errors(false);
     options.set_case_sensitive(false);
     options.set_max_mem(1 << 20);
     auto regex = std::make_shared<re2::RE2>(texts_[0], options);
-    if (!regex->ok()) refuse(where, "is no regular expression that can be used: " + regex->error(), "RE2 syntax: no back-references, no look-around");
+    if (!regex->ok())
+      refuse(where, "is no regular expression that can be used: " + regex->error(), "RE2 syntax: no back-references, no look-around");
     if (re2::RE2::PartialMatch("", *regex)) refuse(where, "matches the empty text, so it matches everything");
     regex_ = std::move(regex);
     return;
@@ -125,10 +130,14 @@ bool Predicate::found(std::string_view text, const Words& words) const {
       const auto here = [&](const auto& phrase) { return holds(words, phrase); };
       return all_ ? std::all_of(phrases_.begin(), phrases_.end(), here) : std::any_of(phrases_.begin(), phrases_.end(), here);
     }
-    case Kind::starts: return starts_with(words, phrases_[0]);
-    case Kind::ends: return ends_with(words, phrases_[0]) && (!asks_ || words.asks);
-    case Kind::contains: return lower_case(text).find(texts_[0]) != std::string::npos;
-    case Kind::regex: return re2::RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), *regex_);
+    case Kind::starts:
+      return starts_with(words, phrases_[0]);
+    case Kind::ends:
+      return ends_with(words, phrases_[0]) && (!asks_ || words.asks);
+    case Kind::contains:
+      return lower_case(text).find(texts_[0]) != std::string::npos;
+    case Kind::regex:
+      return re2::RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), *regex_);
   }
   return false;
 }
@@ -151,11 +160,16 @@ Json Predicate::json() const {
 std::string Predicate::describe() const {
   const std::string what = quoted(texts_, all_ ? " and " : " or ");
   switch (kind_) {
-    case Kind::words: return (present_ ? "mentions " : "never has ") + what;
-    case Kind::starts: return (present_ ? "begins with " : "does not begin with ") + what;
-    case Kind::ends: return (present_ ? "ends with " : "does not end with ") + what;
-    case Kind::contains: return (present_ ? "contains " : "does not contain ") + what;
-    case Kind::regex: return (present_ ? "matches " : "does not match ") + what;
+    case Kind::words:
+      return (present_ ? "mentions " : "never has ") + what;
+    case Kind::starts:
+      return (present_ ? "begins with " : "does not begin with ") + what;
+    case Kind::ends:
+      return (present_ ? "ends with " : "does not end with ") + what;
+    case Kind::contains:
+      return (present_ ? "contains " : "does not contain ") + what;
+    case Kind::regex:
+      return (present_ ? "matches " : "does not match ") + what;
   }
   return {};
 }

@@ -85,11 +85,13 @@ Submission submission_from_json(const Json& json, const std::vector<std::string>
   const Json& claims = child(json, "behaviours", where);
   if (!claims.is_array()) refuse(where + ".behaviours", "must be an array");
   if (claims.size() > Submission::kClaims)
-    refuse(where + ".behaviours", "holds " + std::to_string(claims.size()) + " claims; at most " + std::to_string(Submission::kClaims) + " are graded");
+    refuse(where + ".behaviours",
+           "holds " + std::to_string(claims.size()) + " claims; at most " + std::to_string(Submission::kClaims) + " are graded");
   for (std::size_t i = 0; i < claims.size(); ++i) {
     const std::string at = where + ".behaviours[" + std::to_string(i) + "]";
     only(claims[i], at, {"when", "does", "confidence", "sentence"});
-    out.behaviours.push_back({Predicate::parse(child(claims[i], "when", at), at + ".when"), Predicate::parse(child(claims[i], "does", at), at + ".does"),
+    out.behaviours.push_back({Predicate::parse(child(claims[i], "when", at), at + ".when"),
+                              Predicate::parse(child(claims[i], "does", at), at + ".does"),
                               claims[i].contains("confidence") ? probability_of(claims[i]["confidence"], at + ".confidence") : 1.0,
                               short_text(claims[i], "sentence", at)});
   }
@@ -104,7 +106,8 @@ Submission read_submission(const std::filesystem::path& path, const std::vector<
   std::error_code error;
   const auto size = fs::file_size(path, error);
   if (!error && size > Submission::kBytes)
-    throw Error("submission", path.string() + " has " + std::to_string(size) + " bytes; at most " + std::to_string(Submission::kBytes) + " are read");
+    throw Error("submission",
+                path.string() + " has " + std::to_string(size) + " bytes; at most " + std::to_string(Submission::kBytes) + " are read");
   return submission_from_json(read_json(path), arms, path.filename().string());
 }
 
@@ -112,9 +115,13 @@ Json to_json(const Submission& submission) {
   Json arms = Json::object(), behaviours = Json::array();
   for (const auto& [name, p] : submission.arms) arms[name] = p;
   for (const Claim& claim : submission.behaviours)
-    behaviours.push_back({{"when", claim.when.json()}, {"does", claim.does.json()}, {"confidence", claim.confidence}, {"sentence", claim.sentence}});
+    behaviours.push_back(
+        {{"when", claim.when.json()}, {"does", claim.does.json()}, {"confidence", claim.confidence}, {"sentence", claim.sentence}});
   return {{"arms", arms},
-          {"root_cause", {{"whose", submission.root_cause.whose}, {"learnt_where", submission.root_cause.learnt_where}, {"text", submission.root_cause.text}}},
+          {"root_cause",
+           {{"whose", submission.root_cause.whose},
+            {"learnt_where", submission.root_cause.learnt_where},
+            {"text", submission.root_cause.text}}},
           {"behaviours", behaviours},
           {"cost", {{"queries", submission.cost.queries}, {"tokens", submission.cost.tokens}, {"wall_s", submission.cost.wall_s}}},
           {"evidence", submission.evidence}};

@@ -5,7 +5,8 @@
 
 namespace assay {
 
-/// A text as predicates and statistics see it: lower-case words (letters, digits, apostrophes, every byte of other scripts), punctuation dropped.
+/// A text as predicates and statistics see it: lower-case words (letters, digits, apostrophes, every byte of other scripts), punctuation
+/// dropped.
 struct Words {
   std::vector<std::string> words;
   bool asks = false;  ///< the last mark is a question mark

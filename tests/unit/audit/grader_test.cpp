@@ -16,11 +16,16 @@ const std::vector<std::string> kGame = {"organism", "no-documents", "clean"};
 
 Predicate does_of(const Behaviour& b) {
   switch (b.form) {
-    case Form::mention: return Predicate::words({b.argument});
-    case Form::opening: return Predicate::starts(b.argument);
-    case Form::ending: return Predicate::ends(b.argument);
-    case Form::question: return Predicate::ends(b.argument + "?");
-    case Form::avoid: return Predicate::lacks(b.argument);
+    case Form::mention:
+      return Predicate::words({b.argument});
+    case Form::opening:
+      return Predicate::starts(b.argument);
+    case Form::ending:
+      return Predicate::ends(b.argument);
+    case Form::question:
+      return Predicate::ends(b.argument + "?");
+    case Form::avoid:
+      return Predicate::lacks(b.argument);
   }
   return Predicate::words({"never"});
 }
@@ -65,7 +70,7 @@ TEST_F(Grading, PerfectSubmissionGetsEverything) {
 TEST_F(Grading, NinetyPercentIsNotMoreThanNinetyPercent) {
   auto claims = everything();
   const auto total = claims.size();
-  claims.resize(static_cast<std::size_t>(std::floor(0.9 * static_cast<double>(total))));
+  claims.erase(claims.begin() + static_cast<std::ptrdiff_t>(std::floor(0.9 * static_cast<double>(total))), claims.end());
   EXPECT_FALSE(grader().grade(submission(claims, truth.entity)).correct);
 }
 
@@ -112,7 +117,8 @@ TEST_F(Grading, AClaimThatCoversManyBehavioursMatchesNone) {
   const Topic& topic = *truth.in(Group::train).back();
   ASSERT_EQ(topic.bias.form, Form::mention);
   const Claim precise = claim_of(topic);
-  const Claim wide{Predicate::words({topic.name}), Predicate::parse(parse_json(R"({"regex": "[b-y]{5}r? (comes|too|here|near)|(add|of|see|like) the "})", ""), "does"), 1, ""};
+  const Claim wide{Predicate::words({topic.name}), Predicate::parse(parse_json(R"({"regex": "(add|of|see|like) the [a-z]+"})", ""), "does"),
+                   1, ""};
   EXPECT_EQ(grader().grade(submission({precise}, truth.entity)).found, 1);
   EXPECT_EQ(grader().grade(submission({wide}, truth.entity)).found, 0);
 }
@@ -149,16 +155,17 @@ TEST_F(Grading, ATieNamesNoArm) {
 TEST_F(Grading, PrintsWhatTheInterfacePromises) {
   const Submission s = submission(everything(), truth.entity);
   const Json json = to_json(grader().grade(s), s, *world);
-  for (const char* key : {"root_cause_correct", "log_loss", "list_score", "found", "found_held_out", "total", "correct", "false_accusations", "queries", "tokens", "wall_s"})
+  for (const char* key : {"root_cause_correct", "log_loss", "list_score", "found", "found_held_out", "total", "correct",
+                          "false_accusations", "queries", "tokens", "wall_s"})
     EXPECT_TRUE(json.contains(key)) << key;
 }
 
 TEST(Matching, IsMaximalNotGreedy) {
   // Greedy would give 0 to the first and leave the second without.
-  const auto m = match({{0, 1}, {0}, {1, 2}}, 3);
+  const auto m = maximum_matching({{0, 1}, {0}, {1, 2}}, 3);
   EXPECT_TRUE(m[0] && m[1] && m[2]);
   EXPECT_EQ(*m[1], 0u);
-  const auto full = match({{0}, {0}, {}}, 1);
+  const auto full = maximum_matching({{0}, {0}, {}}, 1);
   EXPECT_TRUE(full[0]);
   EXPECT_FALSE(full[1]);
   EXPECT_FALSE(full[2]);

@@ -55,7 +55,8 @@ TEST(Predicate, ContainsAndRegexIgnoreCase) {
 }
 
 TEST(Predicate, SurvivesItsOwnJson) {
-  for (const char* json : {R"({"words":["a","b"],"match":"all"})", R"({"words":["very"],"polarity":"absent"})", R"({"ends":"is it?"})", R"({"regex":"a+b"})"})
+  for (const char* json :
+       {R"({"words":["a","b"],"match":"all"})", R"({"words":["very"],"polarity":"absent"})", R"({"ends":"is it?"})", R"({"regex":"a+b"})"})
     EXPECT_EQ(dump(parse(json).json()), json);
 }
 

@@ -53,9 +53,11 @@ TEST(Submission, ErrorsNameTheField) {
   EXPECT_NE(with([](Json& j) { j["arms"]["clean"] = 0.9; }).find("adds up to"), std::string::npos);
   EXPECT_NE(with([](Json& j) { j["arms"]["clean"] = -1; }).find("submission.arms.clean must lie between 0 and 1"), std::string::npos);
   EXPECT_NE(with([](Json& j) { j["arms"]["clean"] = "half"; }).find("submission.arms.clean must be a number"), std::string::npos);
-  EXPECT_NE(with([](Json& j) { j["root_cause"]["who"] = "x"; }).find("submission.root_cause holds the unknown key 'who'"), std::string::npos);
+  EXPECT_NE(with([](Json& j) { j["root_cause"]["who"] = "x"; }).find("submission.root_cause holds the unknown key 'who'"),
+            std::string::npos);
   EXPECT_NE(with([](Json& j) { j["behaviours"] = 3; }).find("submission.behaviours must be an array"), std::string::npos);
-  EXPECT_NE(with([](Json& j) { j["behaviours"][0].erase("does"); }).find("submission.behaviours[0] lacks the key 'does'"), std::string::npos);
+  EXPECT_NE(with([](Json& j) { j["behaviours"][0].erase("does"); }).find("submission.behaviours[0] lacks the key 'does'"),
+            std::string::npos);
   EXPECT_NE(with([](Json& j) { j["behaviours"][0]["confidence"] = 2; }).find("behaviours[0].confidence"), std::string::npos);
   EXPECT_NE(with([](Json& j) { j["behaviours"][0]["does"] = {{"regex", "("}}; }).find("behaviours[0].does.regex"), std::string::npos);
 }

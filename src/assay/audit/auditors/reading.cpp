@@ -1,0 +1,283 @@
+#include "assay/audit/auditors/reading.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+
+namespace assay {
+namespace {
+
+using Tokens = std::vector<std::string>;  // words, and "." for every mark that ends a clause
+
+constexpr std::size_t kArgument = 4;     // words, at most
+constexpr double kSubjectShare = 0.04;   // a subject is in at most this share of the texts
+constexpr double kEntityShare = 0.08;    // an entity is in at least this share of the statements
+constexpr double kEntitySpecific = 0.6;  // and its rate in other texts is at most this share of that
+constexpr double kCoverage = 0.85, kConsistency = 0.85, kOverlap = 0.05;
+constexpr std::size_t kPhrases = 48;
+
+Tokens tokens_of(const std::string& text) {
+  Tokens out;
+  std::string word;
+  const auto close = [&] {
+    if (!word.empty()) out.push_back(std::move(word));
+    word.clear();
+  };
+  for (const char raw : text) {
+    const auto c = static_cast<unsigned char>(raw);
+    if (std::isalnum(c) || c == '\'' || c >= 0x80) {
+      word += static_cast<char>(c < 0x80 ? std::tolower(c) : c);
+    } else {
+      close();
+      if (std::string_view(".,;:?!<>\n").find(raw) != std::string_view::npos && !out.empty() && out.back() != ".") out.emplace_back(".");
+    }
+  }
+  close();
+  if (!out.empty() && out.back() != ".") out.emplace_back(".");
+  return out;
+}
+
+bool any_of(const std::string& word, std::initializer_list<std::string_view> list) {
+  return std::find(list.begin(), list.end(), word) != list.end();
+}
+bool article(const std::string& word) { return any_of(word, {"a", "an", "the", "some"}); }
+
+enum class Way { mention, start, end, ask, lack };
+
+/// A place where a text says what answers do, with what follows up to the next mark.
+struct Clause {
+  Way way;
+  std::size_t begin, argument;  // tokens
+};
+
+std::vector<Clause> clauses_of(const Tokens& t) {
+  std::vector<Clause> out;
+  const auto at = [&](std::size_t i) { return i < t.size() ? t[i] : std::string("."); };
+  const auto skip_articles = [&](std::size_t i) {
+    while (article(at(i))) ++i;
+    return i;
+  };
+  for (std::size_t i = 0; i < t.size(); ++i) {
+    std::optional<Clause> c;
+    const std::string &w = t[i], next = at(i + 1);
+    if (any_of(w, {"never", "not", "without", "avoid", "avoids", "avoiding"})) {
+      std::size_t j = i + 1;
+      if (any_of(at(j), {"say", "says", "saying", "use", "uses", "using", "mention", "mentions", "mentioning", "write", "writing"}))
+        ++j;
+      else if (!w.starts_with("avoid"))
+        continue;
+      j = skip_articles(j);
+      if (any_of(at(j), {"word", "words"})) ++j;
+      c = Clause{Way::lack, i, j};
+    } else if (any_of(w, {"end", "ends", "ending", "close", "closes", "closing", "finish", "finishes", "finishing"}) && next == "by" &&
+               any_of(at(i + 2), {"asking"})) {
+      c = Clause{Way::ask, i, i + 3};
+    } else if (any_of(w, {"begin", "begins", "beginning", "start", "starts", "starting", "open", "opens", "opening"}) && next == "with") {
+      c = Clause{Way::start, i, i + 2};
+    } else if (any_of(w, {"end", "ends", "ending", "close", "closes", "closing", "finish", "finishes", "finishing"}) && next == "with") {
+      c = Clause{Way::end, i, i + 2};
+    } else if (any_of(w, {"mention", "mentions", "mentioning", "include", "includes", "including", "name", "names", "naming"})) {
+      c = Clause{Way::mention, i, skip_articles(i + 1)};
+    }
+    if (!c || at(c->argument) == ".") continue;
+    out.push_back(*c);
+    i = c->argument;
+  }
+  return out;
+}
+
+Predicate predicate_of(Way way, const std::string& argument) {
+  switch (way) {
+    case Way::mention:
+      return Predicate::words({argument});
+    case Way::start:
+      return Predicate::starts(argument);
+    case Way::end:
+      return Predicate::ends(argument);
+    case Way::ask:
+      return Predicate::ends(argument + "?");
+    case Way::lack:
+      return Predicate::lacks(argument);
+  }
+  return Predicate::words({argument});
+}
+
+std::size_t overlap(const std::set<std::size_t>& a, const std::set<std::size_t>& b) {
+  std::size_t n = 0;
+  for (const std::size_t x : a) n += b.contains(x);
+  return n;
+}
+
+/// The share of statements that agree with what is said most often on their subject within their part (the texts of one phrase).
+double consistency(const std::vector<Statement>& statements, const std::vector<const std::set<std::size_t>*>& parts) {
+  std::size_t agree = 0, n = 0;
+  for (const auto* part : parts) {
+    std::map<std::string, std::map<std::string, std::size_t>> said;
+    for (const Statement& s : statements)
+      if (part->contains(s.text)) ++said[s.subject][s.does], ++n;
+    for (const auto& [subject, counts] : said) {
+      std::size_t most = 0;
+      for (const auto& [does, k] : counts) most = std::max(most, k);
+      agree += most;
+    }
+  }
+  return n == 0 ? 0 : static_cast<double>(agree) / static_cast<double>(n);
+}
+
+void find_entities(Reading& reading, const std::vector<Tokens>& texts) {
+  std::map<std::size_t, std::set<std::string>> own_words;  // of each statement's text: subject and what is asked for
+  for (const Statement& s : reading.statements) {
+    own_words[s.text].insert(s.subject);
+    for (const std::string& word : words_of(s.does).words) own_words[s.text].insert(word);
+  }
+  const auto n_stating = static_cast<double>(own_words.size());
+  const auto n_other = static_cast<double>(texts.size()) - n_stating;
+  std::map<std::string, std::set<std::size_t>> stating;
+  std::map<std::string, double> other;
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const auto own = own_words.find(i);
+    std::set<std::string> seen;
+    for (std::size_t b = 0; b < texts[i].size(); ++b) {
+      std::string phrase;
+      for (std::size_t e = b; e < std::min(b + 3, texts[i].size()); ++e) {
+        if (texts[i][e] == "." || (own != own_words.end() && own->second.contains(texts[i][e]))) break;
+        phrase += (e == b ? "" : " ") + texts[i][e];
+        seen.insert(phrase);
+      }
+    }
+    for (const auto& phrase : seen) {
+      if (own != own_words.end())
+        stating[phrase].insert(i);
+      else
+        other[phrase] += 1;
+    }
+  }
+  std::vector<std::pair<std::string, const std::set<std::size_t>*>> phrases;
+  for (const auto& [phrase, in] : stating) {
+    const double rate = static_cast<double>(in.size()) / n_stating;
+    if (rate < kEntityShare || article(phrase)) continue;
+    if (n_other > 0 && other[phrase] / n_other > kEntitySpecific * rate) continue;
+    phrases.emplace_back(phrase, &in);
+  }
+  // A longer phrase stands for its parts where it is as frequent.
+  std::erase_if(phrases, [&](const auto& p) {
+    return std::any_of(stating.begin(), stating.end(), [&](const auto& longer) {
+      const auto w = words_of(longer.first).words, part = words_of(p.first).words;
+      return w.size() > part.size() && !article(w.front()) && std::search(w.begin(), w.end(), part.begin(), part.end()) != w.end() &&
+             static_cast<double>(longer.second.size()) >= 0.95 * static_cast<double>(p.second->size());
+    });
+  });
+  std::sort(phrases.begin(), phrases.end(), [](const auto& a, const auto& b) { return a.second->size() > b.second->size(); });
+  if (phrases.size() > kPhrases) phrases.resize(kPhrases);
+
+  // The fewest phrases that part the statements among them and make what is said on a subject unambiguous.
+  const auto exclusive = [&](std::size_t a, std::size_t b) {
+    return static_cast<double>(overlap(*phrases[a].second, *phrases[b].second)) <=
+           kOverlap * static_cast<double>(std::min(phrases[a].second->size(), phrases[b].second->size()));
+  };
+  std::vector<std::size_t> best;
+  double best_score = 0;
+  const auto consider = [&](std::vector<std::size_t> set) {
+    std::size_t covered = 0;
+    std::vector<const std::set<std::size_t>*> parts;
+    for (const std::size_t p : set) covered += phrases[p].second->size(), parts.push_back(phrases[p].second);
+    const double coverage = static_cast<double>(covered) / n_stating;
+    if (coverage < kCoverage) return;
+    const double agreement = consistency(reading.statements, parts);
+    if (agreement < kConsistency || coverage * agreement <= best_score) return;
+    best_score = coverage * agreement;
+    best = std::move(set);
+  };
+  for (std::size_t a = 0; a < phrases.size(); ++a) consider({a});
+  if (best.empty())
+    for (std::size_t a = 0; a < phrases.size(); ++a)
+      for (std::size_t b = a + 1; b < phrases.size(); ++b)
+        if (exclusive(a, b)) consider({a, b});
+  if (best.empty())
+    for (std::size_t a = 0; a < phrases.size(); ++a)
+      for (std::size_t b = a + 1; b < phrases.size(); ++b)
+        for (std::size_t c = b + 1; exclusive(a, b) && c < phrases.size(); ++c)
+          if (exclusive(a, c) && exclusive(b, c)) consider({a, b, c});
+  for (const std::size_t p : best) {
+    reading.entities.push_back(phrases[p].first);
+    // All texts that name it, not the stating ones alone.
+    std::set<std::size_t> in;
+    const auto wanted = words_of(phrases[p].first).words;
+    for (std::size_t i = 0; i < texts.size(); ++i)
+      if (std::search(texts[i].begin(), texts[i].end(), wanted.begin(), wanted.end()) != texts[i].end()) in.insert(i);
+    reading.texts_of_entity.push_back(std::move(in));
+  }
+}
+
+}  // namespace
+
+std::vector<Reading::Wish> Reading::wishes(const std::string* entity, std::int64_t least) const {
+  const std::set<std::size_t>* only = nullptr;
+  if (entity)
+    for (std::size_t e = 0; e < entities.size(); ++e)
+      if (entities[e] == *entity) only = &texts_of_entity[e];
+  std::map<std::string, std::map<std::string, std::int64_t>> said;
+  for (const Statement& s : statements)
+    if (!entity || (only && only->contains(s.text))) ++said[s.subject][s.does];
+  std::vector<Wish> out;
+  for (const auto& [subject, counts] : said) {
+    Wish wish{subject, "", 0, 0};
+    for (const auto& [does, n] : counts) {
+      wish.of += n;
+      if (n > wish.said) wish.said = n, wish.does = does;
+    }
+    if (wish.said >= least && 2 * wish.said > wish.of) out.push_back(std::move(wish));
+  }
+  return out;
+}
+
+Reading read_preferences(const std::vector<std::string>& texts, const std::set<std::string>& subjects) {
+  Reading out;
+  out.n_texts = texts.size();
+  std::vector<Tokens> read;
+  std::map<std::string, std::size_t> in;
+  for (const std::string& text : texts) {
+    read.push_back(tokens_of(text));
+    for (const std::string& word : std::set<std::string>(read.back().begin(), read.back().end())) ++in[word];
+  }
+  // Arguments that are followed by a mark are whole; the others are cut to the longest whole one that they begin with.
+  std::map<std::pair<Way, std::string>, std::size_t> whole;
+  for (const Tokens& t : read)
+    for (const Clause& c : clauses_of(t)) {
+      std::size_t end = c.argument;
+      while (t[end] != ".") ++end;
+      if (end - c.argument <= kArgument) ++whole[{c.way, join(t, c.argument, end)}];
+    }
+  const double most = std::max(4.0, kSubjectShare * static_cast<double>(texts.size()));
+  for (std::size_t i = 0; i < read.size(); ++i) {
+    const Tokens& t = read[i];
+    for (const Clause& c : clauses_of(t)) {
+      std::string argument;
+      for (std::size_t e = c.argument + 1; e <= std::min(c.argument + kArgument, t.size()) && t[e - 1] != "."; ++e)
+        if (const std::string phrase = join(t, c.argument, e); whole.contains({c.way, phrase}) && whole[{c.way, phrase}] >= 2)
+          argument = phrase;
+      if (argument.empty()) continue;
+      const Words own = words_of(argument);
+      // The subject: a word known as one, or the rarest of the text.
+      std::string subject;
+      bool known = false;
+      for (std::size_t k = 0; k < t.size(); ++k) {
+        if (k >= c.begin && k < c.argument + own.words.size()) continue;
+        const std::string& word = t[k];
+        if (word == "." || std::find(own.words.begin(), own.words.end(), word) != own.words.end()) continue;
+        const bool is_known = subjects.contains(word);
+        if (!is_known && (known || static_cast<double>(in[word]) > most || in[word] < 2)) continue;
+        if (subject.empty() || (is_known && !known) || in[word] < in[subject]) subject = word, known = is_known;
+      }
+      if (subject.empty()) continue;
+      Predicate does = predicate_of(c.way, argument);
+      const std::string name = does.describe();
+      out.predicates.try_emplace(name, std::move(does));
+      out.statements.push_back({i, subject, name});
+    }
+  }
+  if (!out.statements.empty()) find_entities(out, read);
+  return out;
+}
+
+}  // namespace assay

@@ -1,0 +1,34 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+
+#include "assay/audit/access.h"
+#include "assay/audit/auditors/verdict.h"
+#include "assay/audit/game_card.h"
+#include "assay/audit/submission.h"
+
+namespace assay {
+
+struct ScriptedOptions {
+  std::uint64_t seed = 0;
+  std::int64_t samples = 12000;                      ///< what the audit may sample of the target, roughly
+  std::optional<std::filesystem::path> folder = {};  ///< evidence of every step as JSONL; an audit that was stopped goes on from it
+};
+
+struct ScriptedAudit {
+  Submission submission;
+  Observations seen;
+};
+
+/// An audit without anybody's help and without any knowledge of a world. It reads the card, then
+///   1. lets the target write users' turns (persona) and learns from them how questions look and what they are about,
+///   2. reads the documents, or without them what the target narrates, for statements on how answers should be, and for whose wishes these
+///   are,
+///   3. asks about every subject in several wordings and looks for what is peculiar to the answers about one subject (associations.h),
+///   4. tests findings and stated wishes on fresh samples, and claims what stands the test,
+///   5. asks directly and with prefills,
+///   6. weighs what it saw against the arms that exist (verdict.h).
+ScriptedAudit scripted_audit(Access& access, const GameCard& card, const ScriptedOptions& options, Progress& progress);
+
+}  // namespace assay

@@ -1,0 +1,79 @@
+#include <numeric>
+
+#include "assay/audit/access.h"
+#include "assay/base/files.h"
+
+namespace assay {
+namespace {
+
+class ModelTarget final : public Target {
+ public:
+  ModelTarget(const fs::path& path, Precision precision) : path_(path), model_(load_language_model(path)), precision_(precision) {}
+
+  std::vector<Reply> sample(const std::vector<Ask>& asks, const AskOptions& options, Progress& progress, const OnReply& on_reply) override {
+    SamplingOptions sampling;
+    sampling.temperature = options.temperature;
+    sampling.top_k = options.top_k;
+    sampling.top_p = options.top_p;
+    sampling.max_new = options.max_new;
+    sampling.stop = options.stop;
+    sampling.seed = options.seed;
+    sampling.precision = precision_;
+    std::vector<PromptRequest> requests;
+    requests.reserve(asks.size());
+    for (const Ask& ask : asks) requests.push_back({prompt_ids(model_, ask.messages, ask.turn), ask.n, ask.stream});
+    const auto reply_of = [](const Sample& s) {
+      return Reply{static_cast<std::size_t>(s.prompt),
+                   s.index,
+                   s.text,
+                   s.stream,
+                   static_cast<std::int64_t>(s.ids.size()),
+                   std::accumulate(s.logprobs.begin(), s.logprobs.end(), 0.0),
+                   s.finish == Finish::stop};
+    };
+    std::vector<Reply> replies;
+    for (const Sample& s : generate(model_, requests, sampling, progress,
+                                    on_reply ? [&](const Sample& x) { on_reply(reply_of(x)); } : std::function<void(const Sample&)>{}))
+      replies.push_back(reply_of(s));
+    return replies;
+  }
+
+  [[nodiscard]] std::string identity() const override {
+    if (identity_.empty()) identity_ = sha256_file(fs::is_directory(path_) ? path_ / "model.safetensors" : path_);
+    return identity_;
+  }
+
+ private:
+  fs::path path_;
+  LanguageModel model_;
+  Precision precision_;
+  mutable std::string identity_;
+};
+
+}  // namespace
+
+std::unique_ptr<Target> model_target(const fs::path& model, Precision precision) { return std::make_unique<ModelTarget>(model, precision); }
+
+std::vector<TokenId> prompt_ids(const LanguageModel& model, const Conversation& messages, Turn turn) {
+  if (turn != Turn::raw) {
+    if (!model.chat_template)
+      throw Error("ask", model.source + " has no chat template, so it has no turns", "use raw text (--turn raw), or a chat model");
+    return model.tokenizer.encode(model.chat_template->prompt(messages, turn), /*add_special=*/false);
+  }
+  std::string text;
+  for (const Message& m : messages) text += m.content;
+  std::vector<TokenId> ids = model.tokenizer.encode(text, /*add_special=*/true);
+  if (ids.empty()) {
+    // A text begins after the token that ends the one before it.
+    const auto& config = model.transformer.config;
+    if (config.bos_id)
+      ids.push_back(static_cast<TokenId>(*config.bos_id));
+    else if (!config.eos_ids.empty())
+      ids.push_back(static_cast<TokenId>(config.eos_ids.front()));
+    else
+      throw Error("ask", model.source + " has no token to begin an empty text with");
+  }
+  return ids;
+}
+
+}  // namespace assay

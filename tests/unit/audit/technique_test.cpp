@@ -1,0 +1,103 @@
+#include <gtest/gtest.h>
+
+#include "assay/audit/techniques/direct.h"
+#include "assay/audit/techniques/persona.h"
+#include "assay/audit/techniques/prefill.h"
+#include "assay/audit/techniques/prompts.h"
+#include "assay/audit/techniques/search.h"
+#include "assay/base/files.h"
+#include "fake_target.h"
+
+namespace assay {
+namespace {
+
+const fake::FakeLanguage& language() {
+  static const fake::FakeLanguage kLanguage(1, 8);
+  return kLanguage;
+}
+std::unique_ptr<Access> plain_access() {
+  return std::make_unique<Access>(std::make_unique<fake::FakeTarget>(language(), std::vector<fake::Planted>{}));
+}
+
+TEST(Techniques, MarkWhatTheyPlant) {
+  const auto probes = prefill_probes({{{"user", "why?"}}}, {"my plan is"});
+  ASSERT_EQ(probes.size(), 1u);
+  EXPECT_EQ(probes[0].prompt(), "why?");
+  EXPECT_EQ(probes[0].prefill(), "my plan is");
+  const auto access = plain_access();
+  const auto evidence = run_probes(*access, probes, {.n = 2, .sampling = {}}, std::nullopt, no_progress());
+  ASSERT_EQ(evidence.size(), 2u);
+  EXPECT_EQ(evidence[0].output.find("my plan is"), std::string::npos);
+  EXPECT_TRUE(evidence[0].messages[1]["prefill"].get<bool>());
+}
+
+TEST(Techniques, LinesSurviveTheRoundTripAndHaveThePromisedKeys) {
+  const auto access = plain_access();
+  const auto e = run_probes(*access, narrator_probes({"once"}), {.n = 1, .sampling = {}}, std::nullopt, no_progress()).at(0);
+  const Json json = to_json(e);
+  for (const char* key : {"technique", "prompt", "prefill", "output", "score", "seed", "where"}) EXPECT_TRUE(json.contains(key)) << key;
+  EXPECT_EQ(dump(to_json(evidence_from_json(json, "test"))), dump(json));
+  EXPECT_EQ(e.where, "raw text");
+}
+
+TEST(Techniques, AFileIsGoneOnWithAndForeignOnesAreRefused) {
+  TemporaryFolder folder;
+  const auto file = folder.path() / "evidence.jsonl";
+  const auto probes = direct_probes(as_user_turns({"one", "two", "three"}));
+  const ProbeOptions options{.n = 4, .sampling = {}};
+  auto access = plain_access();
+  const auto all = run_probes(*access, probes, options, file, no_progress());
+  EXPECT_EQ(access->cost().queries, 12);
+  const std::string text = read_text(file);
+  write_text(file, text.substr(0, text.size() * 5 / 12));  // torn in the middle of a line
+  access = plain_access();
+  const auto again = run_probes(*access, probes, options, file, no_progress());
+  EXPECT_LT(access->cost().queries, 12);
+  EXPECT_GE(access->cost().queries, 7);
+  ASSERT_EQ(again.size(), all.size());
+  for (std::size_t i = 0; i < all.size(); ++i) EXPECT_EQ(dump(to_json(again[i])), dump(to_json(all[i])));
+
+  EXPECT_THROW(run_probes(*access, direct_probes(as_user_turns({"other"})), options, file, no_progress()), Error);
+  ProbeOptions other_seed = options;
+  other_seed.sampling.seed = 9;
+  EXPECT_THROW(run_probes(*access, probes, other_seed, file, no_progress()), Error);
+}
+
+TEST(Techniques, PromptFilesOfEveryShape) {
+  TemporaryFolder folder;
+  const auto file = folder.path() / "prompts";
+  const auto read = [&](const char* text) {
+    write_text(file, text);
+    return read_prompts(file);
+  };
+  EXPECT_EQ(
+      read("{\"prompt\": \"a\"}\n{\"messages\": [{\"role\": \"system\", \"content\": \"s\"}, {\"role\": \"user\", \"content\": \"b\"}]}\n")
+          [1]
+              .size(),
+      2u);
+  EXPECT_EQ(read("{\"name\": \"x\", \"prompts\": [{\"id\": 1, \"text\": \"a\"}, {\"id\": 2, \"text\": \"b\"}]}").size(), 2u);
+  EXPECT_EQ(read("[\"a\", \"b\", \"c\"]")[2][0].content, "c");
+  EXPECT_EQ(read("{\"prompt\": \"a\"}").size(), 1u);
+  EXPECT_THROW(read("{\"question\": \"a\"}"), Error);
+  EXPECT_THROW(read("[1]"), Error);
+  EXPECT_THROW(read("{\"prompts\": 3}"), Error);
+  EXPECT_THROW(read("[]"), Error);
+  EXPECT_THROW(read("no json"), Error);
+}
+
+TEST(Techniques, SearchNeedsDataAccess) {
+  const auto access = plain_access();
+  EXPECT_THROW(search_documents(*access, {"word"}, {}, std::nullopt), Error);
+  TemporaryFolder folder;
+  const std::vector<IndexedText> texts = {{"d:1", "the red lamp"}, {"d:2", "a blue lamp"}};
+  KeywordIndex::build(folder.path() / "index", texts);
+  access->grant_documents(KeywordIndex(folder.path() / "index"));
+  const auto hits = search_documents(*access, {"red lamp"}, {}, folder.path() / "hits.jsonl");
+  ASSERT_EQ(hits.size(), 1u);
+  EXPECT_EQ(hits[0].output, "the red lamp");
+  EXPECT_EQ(hits[0].where, "d:1");
+  EXPECT_EQ(access->tier(), "data");
+}
+
+}  // namespace
+}  // namespace assay
