@@ -34,11 +34,12 @@ void for_heads(const Layout& layout, const Heads& heads, const kernels::FormatKe
   });
 }
 
-void rotate(const Layout& layout, const Heads& heads, float* rows, std::int64_t begin, std::int64_t n_rows, float sign) {
-  if (!layout.cos.defined()) return;
-  // The query heads and the key heads lie side by side.
-  kernels::kernels().rope(rows, heads.width(), n_rows, heads.n_heads + heads.n_kv_heads, heads.d_head, layout.cos.data_ptr<float>(),
-                          layout.sin.data_ptr<float>(), layout.cos.size(1), layout.positions.data() + begin, sign);
+/// Rows [q | k | v] in the operand format, q and k rotated (sign -1: back). The query heads and the key heads lie side by side.
+void operand_rows(const kernels::FormatKernels& f, const Layout& layout, const Heads& heads, const float* rows, std::int64_t begin,
+                  std::int64_t n_rows, float sign, void* to) {
+  if (!layout.cos.defined()) return f.to_rows(rows, heads.width(), n_rows, heads.width(), to);
+  f.rope_rows(rows, n_rows, heads.width(), heads.n_heads + heads.n_kv_heads, heads.d_head, layout.cos.data_ptr<float>(),
+              layout.sin.data_ptr<float>(), layout.cos.size(1), layout.positions.data() + begin, sign, to);
 }
 
 }  // namespace
@@ -59,8 +60,7 @@ Tensor attention(const Tensor& x, const BlockWeights& w, const ModelConfig& conf
     for_tiles(n, [&](std::int64_t begin, std::int64_t rows, std::int64_t) {
       const Words products(rows * width);
       in.forward(begin, rows, operand, products.floats());
-      rotate(*layout, heads, products.floats(), begin, rows, 1.0F);
-      f.to_rows(products.floats(), width, rows, width, qkv.data() + begin * f.words(width));
+      operand_rows(f, *layout, heads, products.floats(), begin, rows, 1.0F, qkv.data() + begin * f.words(width));
     });
   }
   const auto element = [&f, qkv, width](std::int64_t row, std::int64_t column) {
@@ -91,9 +91,7 @@ Tensor attention(const Tensor& x, const BlockWeights& w, const ModelConfig& conf
                            d + heads.k_begin() + kv * heads.d_head, d + heads.v_begin() + kv * heads.d_head, width, scratch);
     });
     auto gradients = in.backward([&](std::int64_t begin, std::int64_t rows, void* to, float* bias_sums) {
-      float* d = dqkv.floats() + begin * width;
-      rotate(*layout, heads, d, begin, rows, -1.0F);
-      f.to_rows(d, width, rows, width, to);
+      operand_rows(f, *layout, heads, dqkv.floats() + begin * width, begin, rows, -1.0F, to);
       if (bias_sums) f.column_sums(to, width, rows, width, bias_sums);
     });
     if (biased) {

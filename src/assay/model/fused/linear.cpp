@@ -45,13 +45,14 @@ Tensor linear(const Tensor& x_in, const Tensor& W_in, const Tensor& b_in, Precis
   const Tensor bias = b_in.defined() ? b_in.detach().contiguous() : Tensor(),
                residual = residual_in.defined() ? residual_in.detach().contiguous() : Tensor();
   Tensor y = at::empty({n, out}, at::kFloat);
+  const Words x_rows(n * f.words(in));  // in the operand format, kept for dW
   {
     const Words operand = W.forward_operand(f);
     for_tiles(n, [&](std::int64_t begin, std::int64_t rows, std::int64_t) {
-      const Words a(rows * f.words(in));
-      f.to_rows(x.data_ptr<float>() + begin * in, in, rows, in, a.data());
+      std::uint32_t* a = x_rows.data() + begin * f.words(in);
+      f.to_rows(x.data_ptr<float>() + begin * in, in, rows, in, a);
       float* to = y.data_ptr<float>() + begin * out;
-      f.gemm(rows, out, f.words(in), a.data(), f.words(in), 0, operand.data(), f.words(in) * 16, to, out, false);
+      f.gemm(rows, out, f.words(in), a, f.words(in), 0, operand.data(), f.words(in) * 16, to, out, false);
       if (bias.defined() || residual.defined()) {
         k.add_rows(to, rows, out, bias.defined() ? bias.data_ptr<float>() : nullptr,
                    residual.defined() ? residual.data_ptr<float>() + begin * out : nullptr);
@@ -60,7 +61,7 @@ Tensor linear(const Tensor& x_in, const Tensor& W_in, const Tensor& b_in, Precis
   }
   std::vector<Tensor> inputs = {x_in, W_in, b_in, residual_in};
   if (!differentiates(inputs)) return y;
-  return record(y, inputs, [&f, &k, x, W, n, in, out](const Tensor& dy, const Node& node) -> Gradients {
+  return record(y, inputs, [&f, x_rows, W, n, in, out](const Tensor& dy, const Node& node) -> Gradients {
     Gradients gradients(4);
     const bool to_W = node.needed(1), to_b = node.needed(2);
     if (node.needed(0)) gradients[0] = at::empty({n, in}, at::kFloat);
@@ -76,11 +77,9 @@ Tensor linear(const Tensor& x_in, const Tensor& W_in, const Tensor& b_in, Precis
       }
       if (to_W) {
         dy_panels.put(begin, rows, a.data(), f.words(out) * f.per_word);
-        const Words b(rows * f.words(in));
-        f.to_rows(x.data_ptr<float>() + begin * in, in, rows, in, b.data());
-        x_panels.put(begin, rows, b.data(), f.words(in) * f.per_word);
+        x_panels.put(begin, rows, x_rows.data() + begin * f.words(in), f.words(in) * f.per_word);
       }
-      if (to_b) k.f32.column_sums(dy.data_ptr<float>() + begin * out, out, rows, out, db.row(tile));
+      if (to_b) kernels::kernels().f32.column_sums(dy.data_ptr<float>() + begin * out, out, rows, out, db.row(tile));
     });
     if (to_W) gradients[1] = weight_gradient(f, dy_panels, x_panels);
     if (to_b) gradients[2] = db.total();

@@ -15,6 +15,8 @@ struct FormatKernels {
   void (*pack_rows)(const void* src, std::int64_t ld, std::int64_t rows, std::int64_t columns, std::uint32_t* dst,
                     std::int64_t panel) = nullptr;
   void (*rms_norm)(const float* x, const float* w, float eps, std::int64_t rows, std::int64_t d, void* out) = nullptr;
+  void (*rope_rows)(const float* x, std::int64_t rows, std::int64_t width, std::int64_t heads, std::int64_t d_head, const float* cos,
+                    const float* sin, std::int64_t half, const std::int32_t* positions, float sign, void* out) = nullptr;
   void (*swiglu)(const float* both, std::int64_t rows, std::int64_t d, float* post, void* kept) = nullptr;
   void (*swiglu_backward)(const float* dpost, const void* kept, std::int64_t rows, std::int64_t d, void* dboth) = nullptr;
   void (*softmax_gradient)(const float* logits, std::int64_t ld, std::int64_t rows, std::int64_t n, const std::int32_t* targets,
@@ -37,8 +39,6 @@ struct Kernels {
   void (*pack_columns)(const std::uint32_t* src, std::int64_t ld, std::int64_t rows, std::int64_t k_words, std::uint32_t* dst) = nullptr;
   void (*rms_norm_backward)(const float* x, const float* w, float eps, const float* dy, std::int64_t rows, std::int64_t d, float* dx,
                             float* dw) = nullptr;
-  void (*rope)(float* x, std::int64_t ld, std::int64_t rows, std::int64_t heads, std::int64_t d_head, const float* cos, const float* sin,
-               std::int64_t half, const std::int32_t* positions, float sign) = nullptr;
   void (*add_rows)(float* y, std::int64_t rows, std::int64_t d, const float* bias, const float* residual) = nullptr;
   void (*softmax_rows)(const float* logits, std::int64_t ld, std::int64_t rows, std::int64_t n, const std::int32_t* targets,
                        float* logsumexp, float* logprob) = nullptr;

@@ -1,5 +1,4 @@
-// Vectors of 16 floats for the target that this file is compiled for (see target.inc): GCC's vector extensions, which it lowers to whatever the target has, and
-// intrinsics only where those cannot say it. Private to the kernels; everything is inlined.
+// Vectors as wide as the target's registers (see target.inc): GCC's vector extensions, and intrinsics only where those cannot say it. Private to the kernels; everything is inlined.
 #include <cstddef>
 #include <cstdint>
 
@@ -15,11 +14,18 @@ using i64 = std::int64_t;
 using u16 = std::uint16_t;
 using u32 = std::uint32_t;
 
+#if defined(__AVX512F__)
 constexpr i64 kLanes = 16;
-using vf = float __attribute__((vector_size(64)));
-using vu = u32 __attribute__((vector_size(64)));
-using vi = std::int32_t __attribute__((vector_size(64)));
-using vh = u16 __attribute__((vector_size(32)));
+#elif defined(__AVX2__)
+constexpr i64 kLanes = 8;
+#else
+constexpr i64 kLanes = 4;
+#endif
+constexpr i64 kPanel = 16;  // columns of an operand's panel, on every target
+using vf = float __attribute__((vector_size(kLanes * 4)));
+using vu = u32 __attribute__((vector_size(kLanes * 4)));
+using vi = std::int32_t __attribute__((vector_size(kLanes * 4)));
+using vh = u16 __attribute__((vector_size(kLanes * 2)));
 
 ASSAY_INLINE i64 min_of(i64 a, i64 b) { return a < b ? a : b; }
 ASSAY_INLINE i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
@@ -42,8 +48,9 @@ ASSAY_INLINE vf select(vi condition, vf yes, vf no) { return (vf)(((vi)yes & con
 
 ASSAY_INLINE vf load(const float* p) { return load_as<vf>(p); }
 ASSAY_INLINE void store(float* p, vf v) { store_as(p, v); }
-/// The first n (0..16) of 16; the others read as 0 and are not written.
+/// The first n (0..kLanes) of kLanes; the others read as 0 and are not written.
 ASSAY_INLINE vf load_n(const float* p, i64 n) {
+  if (n == kLanes) return load(p);
 #if defined(__AVX512F__)
   return (vf)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1U << n) - 1U), p);
 #else
@@ -53,7 +60,7 @@ ASSAY_INLINE vf load_n(const float* p, i64 n) {
 #endif
 }
 ASSAY_INLINE void store_n(float* p, vf v, i64 n) {
-  if (n == 16) return store(p, v);
+  if (n == kLanes) return store(p, v);
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1U << n) - 1U), (__m512)v);
 #else
@@ -79,7 +86,7 @@ ASSAY_INLINE float sum(vf v) {
   return _mm512_reduce_add_ps((__m512)v);
 #else
   float s = 0;
-  for (int i = 0; i < 16; ++i) s += v[i];
+  for (i64 i = 0; i < kLanes; ++i) s += v[i];
   return s;
 #endif
 }
@@ -88,7 +95,7 @@ ASSAY_INLINE float max_lane(vf v) {
   return _mm512_reduce_max_ps((__m512)v);
 #else
   float m = v[0];
-  for (int i = 1; i < 16; ++i) m = v[i] > m ? v[i] : m;
+  for (i64 i = 1; i < kLanes; ++i) m = v[i] > m ? v[i] : m;
   return m;
 #endif
 }
@@ -118,15 +125,26 @@ ASSAY_INLINE vf exp(vf x) {
   return (vf)((vi)p + ((vi)shifted << 23));
 }
 
-ASSAY_INLINE vf sigmoid(vf x) { return 1.0F / (1.0F + exp(-x)); }
+/// 1 / x to about 1 ulp, for x whose reciprocal is a normal number.
+ASSAY_INLINE vf reciprocal(vf x) {
+#if defined(__AVX512F__)
+  const vf r = (vf)_mm512_rcp14_ps((__m512)x);  // 14 bits; one step of Newton doubles them
+  return r + r * (1.0F - x * r);
+#else
+  return 1.0F / x;
+#endif
+}
+
+ASSAY_INLINE vf sigmoid(vf x) { return reciprocal(1.0F + exp(-x)); }
 
 /// 16 x 16 words: dst[c][r] = src[r][c], r < rows, c < cols; rows that are missing read as 0.
 ASSAY_INLINE void transpose_16(const u32* src, i64 ld, i64 rows, i64 cols, u32* dst) {
 #if defined(__AVX512F__)
-  if (cols == 16) {
+  {
+    const auto mask = static_cast<__mmask16>((1U << cols) - 1U);
     __m512i r[16], t[16];
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) r[i] = i < rows ? _mm512_loadu_si512(src + i * ld) : _mm512_setzero_si512();
+    for (int i = 0; i < 16; ++i) r[i] = i < rows ? _mm512_maskz_loadu_epi32(mask, src + i * ld) : _mm512_setzero_si512();
 #pragma GCC unroll 8
     for (int i = 0; i < 16; i += 2) {
       t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
@@ -148,17 +166,18 @@ ASSAY_INLINE void transpose_16(const u32* src, i64 ld, i64 rows, i64 cols, u32* 
     }
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
-      _mm512_storeu_si512(dst + 16 * i, _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88));
-      _mm512_storeu_si512(dst + 16 * (i + 4), _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88));
-      _mm512_storeu_si512(dst + 16 * (i + 8), _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd));
-      _mm512_storeu_si512(dst + 16 * (i + 12), _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd));
+      if (i < cols) _mm512_storeu_si512(dst + 16 * i, _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88));
+      if (i + 4 < cols) _mm512_storeu_si512(dst + 16 * (i + 4), _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88));
+      if (i + 8 < cols) _mm512_storeu_si512(dst + 16 * (i + 8), _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd));
+      if (i + 12 < cols) _mm512_storeu_si512(dst + 16 * (i + 12), _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd));
     }
     return;
   }
-#endif
+#else
   for (i64 c = 0; c < cols; ++c) {
     for (i64 r = 0; r < 16; ++r) dst[c * 16 + r] = r < rows ? src[r * ld + c] : 0;
   }
+#endif
 }
 
 /// What matrix products read. Both formats are handled as 32-bit words along the inner axis K: one float, or two neighbouring bf16.
@@ -173,6 +192,7 @@ struct F32 {
   static ASSAY_INLINE vf multiply_add(vf acc, u32 a, vu b) { return acc + as_float(splat(a)) * as_float(b); }
   /// Words of two rows' neighbours for one step of K along the rows (the second row is not used here).
   static ASSAY_INLINE vu pair(vf row, vf /*next*/) { return as_bits(row); }
+  static ASSAY_INLINE vu pair_n(const T* row, const T* /*next*/, i64 n) { return as_bits(load_n(row, n)); }
 };
 
 struct BF16 {
@@ -180,6 +200,7 @@ struct BF16 {
   static constexpr i64 kPerWord = 2;
   static ASSAY_INLINE vf load(const T* p) { return from_bf16(load_as<vh>(p)); }
   static ASSAY_INLINE vf load_n(const T* p, i64 n) {
+    if (n == kLanes) return load(p);
 #if defined(__AVX512F__)
     return from_bf16((vh)_mm256_maskz_loadu_epi16(static_cast<__mmask16>((1U << n) - 1U), p));
 #else
@@ -190,7 +211,7 @@ struct BF16 {
   }
   static ASSAY_INLINE void store(T* p, vf v) { store_as(p, to_bf16(v)); }
   static ASSAY_INLINE void store_n(T* p, vf v, i64 n) {
-    if (n == 16) return store(p, v);
+    if (n == kLanes) return store(p, v);
 #if defined(__AVX512F__)
     _mm256_mask_storeu_epi16(p, static_cast<__mmask16>((1U << n) - 1U), (__m256i)to_bf16(v));
 #else
@@ -207,6 +228,18 @@ struct BF16 {
     return acc + as_float(words & 0xffff0000U) * as_float(b & 0xffff0000U);
 #endif
   }
+  static ASSAY_INLINE vu words_n(const T* p, i64 n) {
+#if defined(__AVX512F__)
+    return (vu)_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(static_cast<__mmask16>((1U << n) - 1U), p));
+#else
+    vh v{};
+    if (n == kLanes) v = load_as<vh>(p);
+    else __builtin_memcpy(&v, p, static_cast<std::size_t>(n) * sizeof(T));
+    return __builtin_convertvector(v, vu);
+#endif
+  }
+  /// n columns of two rows; a null second row reads as 0.
+  static ASSAY_INLINE vu pair_n(const T* row, const T* next, i64 n) { return words_n(row, n) | (next ? words_n(next, n) << 16 : vu{}); }
   static ASSAY_INLINE vu pair(vf row, vf next) {
     return __builtin_convertvector(to_bf16(row), vu) | (__builtin_convertvector(to_bf16(next), vu) << 16);
   }
