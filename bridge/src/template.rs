@@ -8,7 +8,7 @@ use std::os::raw::{c_char, c_int};
 use std::sync::{Arc, Mutex};
 
 /// Instructions that one rendering may take; a chat of 10,000 messages takes about a million.
-const FUEL: u64 = 20_000_000;
+const FUEL: u64 = 10_000_000;
 
 /// The characters that stand around what is inside {% generation %}: a pair of Unicode's noncharacters that appear neither in the template nor in its input.
 fn marks(source: &str, context: &str) -> Outcome<(char, char)> {
