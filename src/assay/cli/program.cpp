@@ -41,8 +41,6 @@ void add_all(CLI::App& app, Context& context) {
   add_tokenize(app, context);
   add_template(app, context);
   add_bench(app, context);
-  add_tokenize(app, context);
-  add_template(app, context);
   add_organism(app, context);
 }
 
