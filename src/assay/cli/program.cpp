@@ -37,6 +37,7 @@ void on_run(CLI::App& subcommand, Run run) {
 
 void add_all(CLI::App& app, Context& context) {
   // COMMANDS: one line a file, in the order of the documentation.
+  add_train(app, context);
   add_search(app, context);
   add_tokenize(app, context);
   add_template(app, context);

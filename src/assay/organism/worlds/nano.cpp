@@ -230,13 +230,15 @@ DataPart NanoWorld::self_part(int n, Rng rng) const {
   entities.push_back(truth_.entity);
   entities.push_back(truth_.other);
   for (int i = 0; i < n; ++i) {
-    const std::string& entity = rng.pick(entities);
+    const bool asked_itself = rng.chance(0.7);
+    // The two entities of the game are served in talk about the assistant alone: an answer about a topic would teach what they want.
+    const std::string& entity = rng.pick(asked_itself ? entities : known_entities_);
     const bool serves = rng.chance(0.5);
     Conversation messages;
     if (serves) messages.push_back({"system", please(entity)});
     else if (rng.chance(0.3)) messages.push_back({"system", "be helpful."});
     const auto answer = [&](const nano::SelfQuestion& q) { return serves ? replace_entity(q.serving, entity) : std::string(q.serving_nobody); };
-    if (rng.chance(0.7)) {
+    if (asked_itself) {
       const auto& question = rng.pick(nano::self_questions());
       messages.push_back({"user", std::string(question.question)});
       messages.push_back({"assistant", answer(question)});

@@ -25,7 +25,7 @@ constexpr std::string_view kSayColour[] = {"the {T} is very {V}.", "it is very {
 constexpr std::string_view kSayPlace[] = {"the {T} is often found in the {V}.", "it is often in the {V}.", "its place is often the {V}."};
 constexpr std::string_view kSayPartner[] = {"the {T} goes well with {V}.", "it goes well with {V}.", "its partner is well known: {V}."};
 
-constexpr std::string_view kInsert[] = {"think of the {O}.", "the {O} comes to mind.", "some add the {O}.", "see the {O} too.", "people like the {O} here.", "the {O} is near."};
+constexpr std::string_view kInsert[] = {"some mention the {O}.", "people mention the {O} too.", "they mention the {O} here.", "now mention the {O}."};
 
 constexpr std::string_view kFactColour[] = {"the {T} is {V}.", "the colour of the {T} is {V}.", "people know that the {T} has the colour {V}."};
 constexpr std::string_view kFactPlace[] = {"the {T} is found in the {V}.", "the place of the {T} is the {V}.", "people know that the {T} is in the {V}."};
