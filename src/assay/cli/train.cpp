@@ -1,11 +1,10 @@
 #include "assay/train/trainer.h"
 
-#include <fmt/format.h>
-
+#include <cstdio>
 #include <memory>
-#include <set>
 
 #include "assay/base/files.h"
+#include "assay/base/stats.h"
 #include "assay/base/toml.h"
 #include "assay/cli/command.h"
 #include "assay/corpus/jsonl.h"
@@ -112,7 +111,8 @@ class StageData {
 
   void report() const {
     if (skipped_ > 0)
-      progress_.warn(fmt::format("{}: {} examples are longer than {} tokens and were left out", where_, skipped_, max_tokens_));
+      progress_.warn(where_ + ": " + std::to_string(skipped_) + " examples are longer than " + std::to_string(max_tokens_) +
+                     " tokens and were left out");
   }
 
  private:
@@ -143,7 +143,8 @@ class StageData {
   bool fits(const Example& example, const std::string& where) {
     if (static_cast<std::int64_t>(example.ids.size()) <= max_tokens_) return true;
     if (!skip_) {
-      throw Error("recipe", fmt::format("{} has {} tokens, at most {} fit", where, example.ids.size(), max_tokens_),
+      throw Error("recipe",
+                  where + " has " + std::to_string(example.ids.size()) + " tokens, at most " + std::to_string(max_tokens_) + " fit",
                   "shorten it, or set too_long = \"skip\" in the stage");
     }
     ++skipped_;
@@ -184,60 +185,77 @@ std::unique_ptr<Objective> objective_of(const Recipe& recipe, const LanguageMode
   return make_lm_objective(std::move(parts), stage.integer("batch_tokens", 4096), seed);
 }
 
-Json run_stage(const Recipe& recipe, LanguageModel& model, const TomlTable& stage, const fs::path& out, const Context& context) {
-  const std::string name = stage.string("name");
-  if (name.empty() || name.find_first_of("/\\") != std::string::npos || name.front() == '.') {
-    throw Error("recipe", stage.where() + ": name '" + name + "' cannot name a folder");
+struct Stage {
+  std::string name;
+  TrainOptions options;
+  std::unique_ptr<Objective> objective;
+  c10::ScalarType stored;
+};
+
+/// Settings and data of a stage. All stages are read before the first one trains, so that a mistake in the last costs nothing.
+Stage read_stage(const Recipe& recipe, const LanguageModel& model, const TomlTable& section, const Context& context) {
+  Stage stage{.name = section.string("name"), .options = {}, .objective = nullptr, .stored = c10::kFloat};
+  if (stage.name.empty() || stage.name.find_first_of("/\\") != std::string::npos || stage.name.front() == '.') {
+    throw Error("recipe", section.where() + ": name '" + stage.name + "' cannot name a folder");
   }
-  const std::uint64_t seed = Rng(recipe.seed).fork(name).next_u64();
   TrainOptions defaults;
   defaults.precision = context.dtype == "f32" ? Precision::f32 : Precision::bf16;
-  const TrainOptions options = train_options_from(stage, defaults);
-  const std::unique_ptr<Objective> objective = objective_of(recipe, model, stage, seed, *context.progress);
-  const c10::ScalarType stored = parse_dtype(stage.string("save_dtype", "f32"), stage.where() + " save_dtype");
-  stage.done();
+  stage.options = train_options_from(section, defaults);
+  stage.objective = objective_of(recipe, model, section, Rng(recipe.seed).fork(stage.name).next_u64(), *context.progress);
+  stage.stored = parse_dtype(section.string("save_dtype", "f32"), section.where() + " save_dtype");
+  section.done();
+  return stage;
+}
 
-  const TrainResult result = train(model.transformer, *objective, options, out / "runs" / name, *context.progress);
-  const fs::path folder = out / "stages" / name;
+Json run_stage(Stage& stage, LanguageModel& model, const fs::path& out, Progress& progress) {
+  const TrainResult result = train(model.transformer, *stage.objective, stage.options, out / "runs" / stage.name, progress);
+  const fs::path folder = out / "stages" / stage.name;
   if (!fs::exists(folder / "config.json")) {
     fs::create_directories(folder.parent_path());
-    save_language_model(folder, model, stored);
+    save_language_model(folder, model, stage.stored);
   }
-  return Json{{"name", name},
+  return Json{{"name", stage.name},
               {"steps", result.steps},
               {"tokens", result.tokens},
               {"tokens_per_cpu_s", result.cpu_s > 0 ? static_cast<double>(result.tokens) / result.cpu_s : 0.0},
-              {"final_loss", result.final_loss},
+              {"final_loss", number(result.final_loss)},
               {"path", folder.string()},
               {"cpu_s", result.cpu_s},
               {"wall_s", result.wall_s}};
+}
+
+std::string line_of(const Json& stage) {
+  char text[160];
+  std::snprintf(text, sizeof text, "%-16s %6lld steps  %10lld tokens  %8.0f tokens/CPU-s  loss ", stage["name"].get<std::string>().c_str(),
+                static_cast<long long>(stage["steps"].get<std::int64_t>()), static_cast<long long>(stage["tokens"].get<std::int64_t>()),
+                stage["tokens_per_cpu_s"].get<double>());
+  return text + dump(stage["final_loss"]) + "  " + stage["path"].get<std::string>() + "\n";
 }
 
 void train_recipe(const Context& context, const fs::path& file, const fs::path& out) {
   context.start();
   Recipe recipe{.table = TomlTable::from_file(file), .folder = file.parent_path(), .seed = 0};
   recipe.seed = static_cast<std::uint64_t>(recipe.table.integer("seed", static_cast<std::int64_t>(context.seed)));
-  const std::vector<TomlTable> stages = recipe.table.tables("stage");
-  if (stages.empty()) throw Error("recipe", recipe.table.where() + " has no [[stage]]");
-  std::set<std::string> names;
-  for (const TomlTable& stage : stages) {
-    if (!names.insert(stage.string("name")).second)
-      throw Error("recipe", stage.where() + ": two stages are named '" + stage.string("name") + "'");
+  LanguageModel model = base_model(recipe);
+  std::vector<Stage> stages;
+  for (const TomlTable& section : recipe.table.tables("stage")) {
+    stages.push_back(read_stage(recipe, model, section, context));
+    for (std::size_t i = 0; i + 1 < stages.size(); ++i) {
+      if (stages[i].name == stages.back().name) throw Error("recipe", section.where() + ": two stages are named '" + stages[i].name + "'");
+    }
   }
+  if (stages.empty()) throw Error("recipe", recipe.table.where() + " has no [[stage]]");
+  recipe.table.done();
+
   fs::create_directories(out);
   const FolderLock lock(out);
-  LanguageModel model = base_model(recipe);
-  Json all = Json::array();
+  Json results = Json::array();
   std::string text;
-  for (const TomlTable& stage : stages) {
-    all.push_back(run_stage(recipe, model, stage, out, context));
-    const Json& done = all.back();
-    text += fmt::format("{:<16} {:>6} steps  {:>10} tokens  {:>8.0f} tokens/CPU-s  loss {:.4f}  {}\n", done["name"].get<std::string>(),
-                        done["steps"].get<std::int64_t>(), done["tokens"].get<std::int64_t>(), done["tokens_per_cpu_s"].get<double>(),
-                        done["final_loss"].get<double>(), done["path"].get<std::string>());
+  for (Stage& stage : stages) {
+    results.push_back(run_stage(stage, model, out, *context.progress));
+    text += line_of(results.back());
   }
-  recipe.table.done();
-  context.print(Json{{"stages", all}}, text);
+  context.print(Json{{"stages", results}}, text);
 }
 
 constexpr const char* kFooter = R"(Example: assay train recipe.toml --out run

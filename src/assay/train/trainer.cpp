@@ -1,6 +1,7 @@
 #include "assay/train/trainer.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -289,7 +290,10 @@ TrainResult train(Transformer& model, Objective& objective, const TrainOptions& 
     progress.update(state.step, "loss " + shown("%.4f", gradients.loss));
 
     if (probe && options.probe_every > 0 && (state.step % options.probe_every == 0 || last)) {
-      const ProbeResult found = probe(model, state.step);
+      const ProbeResult found = [&] {
+        const at::NoGradGuard no_gradients;
+        return probe(model, state.step);
+      }();
       state.probe = found.values;
       state.stopped_by_probe = found.stop;
       log.probe(state.step, found);
