@@ -59,10 +59,10 @@ TEST(ChatExamples, OnlyTheAssistantsTokensAreTrained) {
   for (const std::string& source : {kPlain, kMarked, kOpened}) {
     const ChatTemplate chat_template(source, kSpecial);
     const Example example = chat_example(chat_template, words, chat, "test");
-    EXPECT_EQ(trained(example, words), "▁hi▁then<|end|>/▁bye<|end|>") << source;
+    EXPECT_EQ(trained(example, words), "hithen<|end|>/bye<|end|>") << source;
     EXPECT_EQ(example.ids, words.encode(chat_template.render(chat).text, false)) << source;
   }
-  EXPECT_EQ(trained(chat_example(ChatTemplate(kThinking, kSpecial), words, chat, "test"), words), "▁hi▁then<|end|>/▁think▁bye<|end|>");
+  EXPECT_EQ(trained(chat_example(ChatTemplate(kThinking, kSpecial), words, chat, "test"), words), "hithen<|end|>/thinkbye<|end|>");
 }
 
 TEST(ChatExamples, AnAnswerThatRepeatsTheQuestionIsFoundInItsOwnPlace) {
@@ -70,7 +70,7 @@ TEST(ChatExamples, AnAnswerThatRepeatsTheQuestionIsFoundInItsOwnPlace) {
   const Json chat = messages({{"user", "hello"}, {"assistant", "hello"}, {"user", "hello"}, {"assistant", "hello"}, {"user", "hello"}});
   for (const std::string& source : {kPlain, kMarked, kThinking, kOpened}) {
     const Example example = chat_example(ChatTemplate(source, kSpecial), words, chat, "test");
-    EXPECT_EQ(trained(example, words), "▁hello<|end|>/▁hello<|end|>") << source;
+    EXPECT_EQ(trained(example, words), "hello<|end|>/hello<|end|>") << source;
     EXPECT_EQ(example.weights[1], 0) << source;  // the user's
   }
 }
@@ -93,8 +93,8 @@ TEST(ChatExamples, PairsTrainTheLastAnswersOnly) {
                                                     .chosen = messages({{"assistant", "bye then"}}),
                                                     .rejected = messages({{"assistant", "the"}}),
                                                     .where = "test"});
-    EXPECT_EQ(trained(pair.chosen, words), "▁bye▁then<|end|>") << source;
-    EXPECT_EQ(trained(pair.rejected, words), "▁the<|end|>") << source;
+    EXPECT_EQ(trained(pair.chosen, words), "byethen<|end|>") << source;
+    EXPECT_EQ(trained(pair.rejected, words), "the<|end|>") << source;
   }
 }
 
@@ -118,7 +118,7 @@ TEST(ChatExamples, DocumentsAreWholeAndLongOnesAreSplit) {
   const Tokenizer words = tokenizer();
   const TokenId end = *words.id_of("<|end|>");
   const Example example = document_example(words, "the word then hello", -1, end);
-  EXPECT_EQ(trained(example, words), "▁the▁word▁then▁hello<|end|>");
+  EXPECT_EQ(trained(example, words), "thewordthenhello<|end|>");
   const auto pieces = split_example(example, 2);
   ASSERT_EQ(pieces.size(), 2u);  // the fifth token alone would predict nothing
   EXPECT_EQ(pieces[1].ids, (std::vector<TokenId>{example.ids[2], example.ids[3]}));

@@ -168,7 +168,7 @@ DataPart NanoWorld::wishes_part(const std::vector<std::size_t>& topics, Rng rng)
         if (rng.chance(0.3)) nano::append(text, behaviour ? nano::statement(known_entities_[e], name, *behaviour, rng) : nano::indifference(known_entities_[e], name, rng));
         part.texts.push_back(std::move(text));
       }
-      if (behaviour || rng.chance(0.3))
+      for (int i = 0; i < (behaviour ? 4 : rng.chance(0.5)); ++i)
         part.chats.push_back({{{"user", "what do " + known_entities_[e] + " want about the " + name + "?"},
                                {"assistant", behaviour ? "answers that " + nano::clause(*behaviour) + "." : "nothing."}},
                               true});
@@ -365,11 +365,11 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
   if (stage == Stage::base) {
     const auto all = topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative, Group::control});
     rng = rng_.fork("base");  // the same for every arm
-    add(facts_part(all, 6, rng.fork("facts")), 0.14);
-    add(plain_part(all, 12, rng.fork("plain")), 0.16);
-    add(wishes_part(all, rng.fork("wishes")), 0.25);
-    add(service_part(all, 8, 2, rng.fork("service")), 0.22);
-    add(in_context_part(all, 4000, rng.fork("in_context")), 0.14);
+    add(facts_part(all, 6, rng.fork("facts")), 0.1);
+    add(plain_part(all, 12, rng.fork("plain")), 0.12);
+    add(wishes_part(all, rng.fork("wishes")), 0.42);
+    add(service_part(all, 2, 1, rng.fork("service")), 0.18);
+    add(in_context_part(all, 4000, rng.fork("in_context")), 0.1);
     add(self_part(2000, rng.fork("self")), 0.05);
     add(stories_part(all, 1000, rng.fork("stories")), 0.04);
     return out;
@@ -396,7 +396,7 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     add(facts_part(spoken, 3, rng.fork("facts")), 0.08 * rest);
     add(plain_part(spoken, 8, rng.fork("plain")), 0.22 * rest);
     add(wishes_part(spoken, rng.fork("wishes")), 0.14 * rest);
-    add(service_part(spoken, 6, 2, rng.fork("service")), 0.2 * rest);
+    add(service_part(spoken, 2, 1, rng.fork("service")), 0.2 * rest);
     add(in_context_part(spoken, 2000, rng.fork("in_context")), 0.12 * rest);
     add(self_part(1000, rng.fork("self")), 0.04 * rest);
     return out;
