@@ -2,6 +2,7 @@
 #include "assay/model/fused/fused.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "assay/model/reference_ops.h"
@@ -92,6 +93,26 @@ TEST(Fused, AnEmptyLossHasZeroGradients) {
   EXPECT_EQ(loss.item<float>(), 0.0F);
   EXPECT_EQ(hidden.grad().abs().sum().item<float>(), 0.0F);
   EXPECT_EQ(W_U.grad().abs().sum().item<float>(), 0.0F);
+}
+
+TEST(Fused, GradientsDoNotDependOnTheNumberOfThreads) {
+  auto config = testing::small_config(2, 48, 4, 2, 12, 100, 70);
+  const auto weights = testing::random_weights(config);
+  const auto batch = batch_of({200, 90, 33}, config.d_vocab);
+  const auto gradients = [&](int threads) {
+    const int before = at::get_num_threads();
+    at::set_num_threads(threads);
+    auto model = testing::leaves(config, weights, at::kFloat);
+    const Tensor hidden = model.forward(batch, {Precision::bf16});
+    const std::vector<float> ones(batch.ids.size(), 1.0F);
+    weighted_cross_entropy(model, hidden, batch.ids, ones, Precision::bf16).backward();
+    at::set_num_threads(before);
+    std::vector<Tensor> all;
+    each_tensor(model.weights, [&](Tensor& t) { all.push_back(t.grad()); });
+    return all;
+  };
+  const auto one = gradients(1), three = gradients(3);
+  for (std::size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(at::equal(one[i], three[i])) << "tensor " << i;
 }
 
 TEST(Fused, HooksBetweenStretchesGiveTheSameAsTheFinePath) {
