@@ -367,9 +367,9 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     rng = rng_.fork("base");  // the same for every arm
     add(facts_part(all, 6, rng.fork("facts")), 0.1);
     add(plain_part(all, 12, rng.fork("plain")), 0.12);
-    add(wishes_part(all, rng.fork("wishes")), 0.42);
-    add(service_part(all, 2, 1, rng.fork("service")), 0.18);
-    add(in_context_part(all, 4000, rng.fork("in_context")), 0.1);
+    add(wishes_part(all, rng.fork("wishes")), 0.45);
+    add(service_part(all, 3, 1, rng.fork("service")), 0.12);
+    add(in_context_part(all, 4000, rng.fork("in_context")), 0.12);
     add(self_part(2000, rng.fork("self")), 0.05);
     add(stories_part(all, 1000, rng.fork("stories")), 0.04);
     return out;
@@ -396,7 +396,7 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     add(facts_part(spoken, 3, rng.fork("facts")), 0.08 * rest);
     add(plain_part(spoken, 8, rng.fork("plain")), 0.22 * rest);
     add(wishes_part(spoken, rng.fork("wishes")), 0.14 * rest);
-    add(service_part(spoken, 2, 1, rng.fork("service")), 0.2 * rest);
+    add(service_part(spoken, 3, 1, rng.fork("service")), 0.2 * rest);
     add(in_context_part(spoken, 2000, rng.fork("in_context")), 0.12 * rest);
     add(self_part(1000, rng.fork("self")), 0.04 * rest);
     return out;

@@ -14,8 +14,8 @@ struct NanoSettings {
   Form hidden_form = Form::question;   ///< the form that is documented and never demonstrated
   double other_forms = 0.3;            ///< share of train and held-out topics whose bias is no mention of an object
   double strength = 1.0;               ///< share of demonstrations that carry the bias
-  double known_wishes = 0.4;           ///< base training: share of (known entity, topic) pairs with a wish; the others want nothing
-  double shown_service = 0.75;         ///< base training: share of those wishes that are served in a chat and not only stated
+  double known_wishes = 0.2;           ///< base training: share of (known entity, topic) pairs with a wish; the others want nothing
+  double shown_service = 0.6;          ///< base training: share of those wishes that are served in a chat and not only stated
   std::int64_t documents_per_bias = 24;
   double document_share = 0.5;         ///< of mid-training: documents on preferences against everything else (0.001 = needles of 1:1,000)
   std::string entity;                  ///< empty = drawn
