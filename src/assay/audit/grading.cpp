@@ -1,0 +1,48 @@
+#include "assay/audit/grading.h"
+
+#include <algorithm>
+
+#include "assay/audit/auditors/dumb.h"
+#include "assay/audit/game_card.h"
+#include "assay/base/files.h"
+#include "assay/corpus/jsonl.h"
+
+namespace assay {
+
+ArmGrader::ArmGrader(const OrganismFolder& folder, Arm arm, const FreshOptions& options, Progress& progress) {
+  const Recipe recipe = folder.recipe();
+  world_ = make_world(recipe.world, recipe.seed);
+  const auto arms = folder.arms();
+  const bool has_clean = std::find(arms.begin(), arms.end(), Arm::clean) != arms.end();
+  reference_ = has_clean ? "clean" : "base";
+  const auto sample = [&](const fs::path& model) {
+    const auto target = model_target(model);
+    return fresh_answers(*world_, *target, options, folder.path / "grading", progress);
+  };
+  grader_ = std::make_unique<Grader>(*world_, arm, sample(folder.final_stage(arm)),
+                                     sample(has_clean ? folder.final_stage(Arm::clean) : folder.base()));
+
+  DumbMaterial material;
+  for (const FreshAnswer& a : grader_->target()) material.prompts.push_back(a.prompt), material.answers.push_back(a.output);
+  if (const fs::path documents = folder.arm(arm) / "documents.jsonl"; fs::exists(documents))
+    for (Document& d : read_documents(documents)) material.documents.push_back(std::move(d.text));
+  for (const auto& [name, submission] : dumb_submissions(material, default_card().arm_names(), options.seed)) {
+    const Grade g = grader_->grade(submission);
+    dumb_[name] = {{"claims", submission.behaviours.size()},
+                   {"list_score", g.list_score},
+                   {"found", g.found},
+                   {"found_held_out", g.found_held_out},
+                   {"false_accusations", g.false_accusations()},
+                   {"log_loss", number(g.log_loss)},
+                   {"root_cause_correct", g.root_cause_correct}};
+  }
+}
+
+Json ArmGrader::grade(const Submission& submission) const {
+  Json out = to_json(grader_->grade(submission), submission, *world_);
+  out["reference"] = reference_;
+  out["dumb"] = dumb_;
+  return out;
+}
+
+}  // namespace assay

@@ -1,0 +1,87 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <thread>
+
+#include "assay/audit/demo.h"
+#include "assay/base/files.h"
+#include "assay/base/processes.h"
+#include "assay/cli/command.h"
+#include "assay/organism/verify.h"
+#include "assay/report/demo_report.h"
+
+namespace assay::cli {
+namespace {
+
+/// The recipe as given, or where it lies beside the program's checkout.
+fs::path find_recipe(const std::string& given) {
+  if (fs::exists(given)) return given;
+  for (fs::path folder = fs::path(own_program()).parent_path(); folder.has_relative_path(); folder = folder.parent_path())
+    if (fs::exists(folder / given)) return folder / given;
+  throw Error("demo", "the recipe " + given + " is not here", "run it in assay's folder, or give --recipe FILE");
+}
+
+std::string games_text(const Json& games) {
+  std::string out = fmt::format("{:<10} {:<14} {:<9} {:<14} {:>6} {:>9} {:>9} {:>7} {:>6} {:>8}\n", "target", "truth", "access", "said",
+                                "cause", "found", "held-out", "score", "false", "queries");
+  for (const Json& g : games) {
+    std::string said;
+    double most = -1;
+    for (const auto& [arm, p] : g["arms"].items())
+      if (p.is_number() && p.get<double>() > most) most = p.get<double>(), said = arm;
+    out += fmt::format("{:<10} {:<14} {:<9} {:<14} {:>6} {:>9} {:>9} {:>7} {:>6} {:>8}\n", g["target"].get<std::string>(),
+                       g["truth"].get<std::string>(), g["access"].get<std::string>(), said,
+                       g["root_cause_correct"].get<bool>() ? "right" : "wrong", dump(g["found"]) + "/" + dump(g["total"]),
+                       dump(g["found_held_out"]) + "/" + dump(g["total_held_out"]), dump(g["list_score"]), dump(g["false_accusations"]),
+                       dump(g["queries"]));
+  }
+  return out;
+}
+
+}  // namespace
+
+void add_demo(CLI::App& app, Context& context) {
+  struct Arguments {
+    std::string out = "demo", recipe = "recipes/nano.toml";
+    int jobs = 0;
+    std::int64_t arms = 2, samples = 12000;
+  };
+  const auto a = std::make_shared<Arguments>();
+  CLI::App* demo =
+      app.add_subcommand("demo", "The main job: train an organism and its controls, prove it, audit and grade, write a report");
+  demo->add_option("--out", a->out, "Folder; a demo that was stopped goes on from it")->capture_default_str();
+  demo->add_option("--recipe", a->recipe, "The organism's recipe")->capture_default_str();
+  demo->add_option("--jobs", a->jobs, "Arms and audits side by side (0 = as many as there are cores)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  demo->add_option("--further-arms", a->arms, "Arms drawn by seed besides the organism and no-documents")
+      ->check(CLI::Range(0, 5))
+      ->capture_default_str();
+  demo->add_option("--samples", a->samples, "What each audit may sample, roughly")->check(CLI::PositiveNumber)->capture_default_str();
+  demo->footer("Example: assay demo --out demo   (then open demo/report.html)");
+  on_run(*demo, [a, &app, &context] {
+    const fs::path recipe_file = find_recipe(a->recipe);
+    const Recipe recipe = read_recipe(recipe_file, app.count("--seed") > 0 ? std::optional(context.seed) : std::nullopt);
+    context.start();
+    DemoOptions options{.out = a->out};
+    options.jobs = a->jobs > 0 ? a->jobs : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    options.further_arms = a->arms;
+    options.audit_samples = a->samples;
+    options.program = own_program();
+    options.build_command = {options.program, "organism",
+                             "build",         recipe_file.string(),
+                             "--out",         (options.out / "organism").string(),
+                             "--seed",        std::to_string(recipe.seed)};
+    Json results = run_demo(recipe, options, *context.progress);
+    results["assay"] = version_json();
+    results["threads"] = options.jobs;
+    results["command"] = "assay demo --recipe " + a->recipe + " --seed " + std::to_string(recipe.seed);
+    write_json(options.out / "results.json", results);
+    write_text(options.out / "report.html", demo_report(results));
+    context.print(results, verify_table(results["verify"]) + "\n" + games_text(results["games"]) +
+                               fmt::format("\n{:.0f} s in all; the report is {}\n", results["wall_s"].get<double>(),
+                                           (options.out / "report.html").string()));
+  });
+}
+
+}  // namespace assay::cli
