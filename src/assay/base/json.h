@@ -1,8 +1,10 @@
 #pragma once
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "assay/base/error.h"
 
@@ -26,6 +28,12 @@ T require(const Json& object, std::string_view key, std::string_view where) {
   const auto it = object.is_object() ? object.find(std::string(key)) : object.end();
   if (it == object.end()) throw Error("json", std::string(where) + " lacks the key '" + std::string(key) + "'");
   try {
+    // nlohmann converts 2.5 to 2, 1e300 to anything and true to 1 without a word.
+    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+      const double number = it->is_number_float() ? it->template get<double>() : 0.0;
+      if (it->is_boolean() || std::abs(number) > 9007199254740992.0 || std::trunc(number) != number)
+        throw Error("json", std::string(where) + ": the key '" + std::string(key) + "' is no whole number (found " + it->dump() + ")");
+    }
     return it->template get<T>();
   } catch (const nlohmann::json::exception&) {
     throw Error("json", std::string(where) + ": the key '" + std::string(key) + "' has the wrong type (found " + it->type_name() + ")");

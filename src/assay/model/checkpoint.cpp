@@ -1,56 +1,64 @@
 #include "assay/model/checkpoint.h"
 
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 
 #include "assay/base/error.h"
 #include "assay/base/files.h"
-#include "assay/model/families/llama.h"
 #include "assay/model/gguf_model.h"
+#include "assay/model/weight_loading.h"
+#include "assay/tensor/gguf.h"
 #include "assay/tensor/runtime.h"
 #include "assay/tensor/safetensors.h"
 
 namespace assay {
 namespace {
 
-std::string shape_text(at::IntArrayRef shape) {
-  std::string out = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) out += (i ? ", " : "") + std::to_string(shape[i]);
-  return out + "]";
+void require_folder(const fs::path& path) {
+  if (!fs::exists(path))
+    throw Error("model load", path.string() + " does not exist", "MODEL is a Hugging Face folder, a stage of an organism or a .gguf file");
+  if (!fs::is_directory(path))
+    throw Error("model load", path.string() + " is neither a folder nor a .gguf file",
+                "MODEL is a Hugging Face folder, a stage of an organism or a .gguf file");
+  if (!fs::exists(path / "config.json"))
+    throw Error("model load", path.string() + " lacks config.json",
+                "MODEL is a Hugging Face folder, a stage of an organism or a .gguf file");
 }
 
-bool is_gguf(const fs::path& path) { return path.extension() == ".gguf"; }
+bool is_gguf(const fs::path& path) { return path.extension() == ".gguf" && !fs::is_directory(path); }
 
-void require_exists(const fs::path& path) {
-  if (!fs::exists(path)) throw Error("model load", path.string() + " does not exist", "MODEL is a Hugging Face folder, a stage of an organism or a .gguf file");
+/// What transformers needs to build the same tokenizer: the special tokens by name and the template.
+Json tokenizer_config(const LanguageModel& model) {
+  const ModelConfig& config = model.transformer.config;
+  SpecialTokens special = model.chat_template ? model.chat_template->special() : SpecialTokens{};
+  const auto fill = [&](std::string& token, const std::optional<std::int64_t>& id) {
+    if (token.empty() && id && *id >= 0 && *id < model.tokenizer.vocabulary_size())
+      token = model.tokenizer.token_of(static_cast<TokenId>(*id));
+  };
+  fill(special.bos, config.bos_id);
+  fill(special.eos, config.eos_ids.empty() ? std::nullopt : std::optional(config.eos_ids[0]));
+  fill(special.pad, config.pad_id);
+  Json out = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"model_max_length", config.n_ctx}, {"clean_up_tokenization_spaces", false}};
+  for (const auto& [key, token] :
+       {std::pair("bos_token", special.bos), {"eos_token", special.eos}, {"pad_token", special.pad}, {"unk_token", special.unk}})
+    if (!token.empty()) out[key] = token;
+  if (model.chat_template) out["chat_template"] = model.chat_template->source();
+  return out;
 }
 
-Transformer from_folder(const fs::path& folder) {
-  const fs::path config_file = folder / "config.json";
-  if (!fs::exists(config_file)) throw Error("model load", folder.string() + " holds no config.json", "MODEL is a Hugging Face folder, a stage of an organism or a .gguf file");
-  Transformer model{config_from_hf(read_json(config_file), config_file.string()), {}};
-  model.weights.blocks.resize(static_cast<std::size_t>(model.config.n_layers));
-  NamedTensors tensors = load_sharded_safetensors(folder);
-  for (const llama::Slot& slot : llama::slots(model.config, model.weights)) {
-    const auto it = tensors.find(slot.name);
-    if (it == tensors.end()) throw Error("model load", folder.string() + " lacks the tensor '" + slot.name + "'", "config.json and the weights do not belong together");
-    if (it->second.sizes() != at::IntArrayRef(slot.shape))
-      throw Error("model load", folder.string() + ": tensor '" + slot.name + "' has the shape " + shape_text(it->second.sizes()) + "; config.json asks for " + shape_text(slot.shape));
-    if (!it->second.is_floating_point()) throw Error("model load", folder.string() + ": tensor '" + slot.name + "' is not of floating point");
-    *slot.tensor = it->second.to(c10::kFloat);
-    tensors.erase(it);
-  }
-  if (model.config.tied_embeddings) model.weights.W_U = model.weights.W_E;
-  return model;
+Json generation_config(const LanguageModel& model) {
+  Json out = model.generation_config.is_object() ? model.generation_config : Json::object();
+  const Json config = config_to_hf(model.transformer.config);
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
+    if (!out.contains(key) && config.contains(key) && !config[key].is_null()) out[key] = config[key];
+  return out;
 }
 
 }  // namespace
 
 std::vector<TokenId> LanguageModel::stop_ids() const {
-  std::vector<TokenId> ids;
+  std::vector<TokenId> out;
   const auto add = [&](std::int64_t id) {
-    if (std::find(ids.begin(), ids.end(), static_cast<TokenId>(id)) == ids.end()) ids.push_back(static_cast<TokenId>(id));
+    if (std::find(out.begin(), out.end(), id) == out.end()) out.push_back(static_cast<TokenId>(id));
   };
   for (const std::int64_t id : transformer.config.eos_ids) add(id);
   if (const auto it = generation_config.find("eos_token_id"); it != generation_config.end()) {
@@ -61,43 +69,43 @@ std::vector<TokenId> LanguageModel::stop_ids() const {
   }
   if (chat_template && !chat_template->special().eos.empty())
     if (const auto id = tokenizer.id_of(chat_template->special().eos)) add(*id);
-  return ids;
+  return out;
 }
 
 Transformer load_transformer(const fs::path& path) {
-  require_exists(path);
-  return is_gguf(path) ? transformer_from_gguf(GgufFile(path)) : from_folder(path);
+  if (is_gguf(path)) return transformer_from_gguf(GgufFile(path));
+  require_folder(path);
+  const fs::path config_path = path / "config.json";
+  const ModelConfig config = config_from_hf(read_json(config_path), config_path.string());
+  const SafetensorsFolder tensors(path);
+  return transformer_from(config, {path.string(), tensors.names(), [&](const std::string& name) { return tensors.tensor(name); }});
 }
 
 LanguageModel load_language_model(const fs::path& path) {
-  require_exists(path);
-  if (is_gguf(path)) return language_model_from_gguf(path);
-  const fs::path tokenizer_file = path / "tokenizer.json", generation_file = path / "generation_config.json";
-  Transformer transformer = from_folder(path);
-  if (!fs::exists(tokenizer_file)) throw Error("model load", path.string() + " holds no tokenizer.json", "save the tokenizer with the model (PreTrainedTokenizerFast.save_pretrained)");
-  LanguageModel model{std::move(transformer), Tokenizer::from_file(tokenizer_file), ChatTemplate::from_folder(path), Json::object(), path.string()};
-  if (fs::exists(generation_file)) model.generation_config = read_json(generation_file);
+  if (is_gguf(path)) return language_model_from_gguf(GgufFile(path));
+  require_folder(path);
+  if (!fs::exists(path / "tokenizer.json"))
+    throw Error("model load", path.string() + " lacks tokenizer.json",
+                "older folders (vocab.json, sentencepiece) have to be saved once by transformers with a fast tokenizer");
+  Tokenizer tokenizer = Tokenizer::from_file(path / "tokenizer.json");
+  LanguageModel model{load_transformer(path), std::move(tokenizer), ChatTemplate::from_folder(path), Json::object(), path.string()};
+  if (fs::exists(path / "generation_config.json")) model.generation_config = read_json(path / "generation_config.json");
   return model;
 }
 
 void save_language_model(const fs::path& folder, const LanguageModel& model, c10::ScalarType dtype) {
-  write_folder_atomically(folder, [&](const fs::path& out) {
-    Json config = config_to_hf(model.transformer.config);
-    config["torch_dtype"] = dtype == c10::kBFloat16 ? "bfloat16" : "float32";
-    write_json(out / "config.json", config);
-    NamedTensors tensors;
-    model.transformer.each_parameter([&](const std::string& name, const Tensor& t) { tensors[name] = t.detach().to(dtype); });
-    save_safetensors(out / "model.safetensors", tensors, {{"format", "pt"}});
-    write_text(out / "tokenizer.json", model.tokenizer.json());
-    Json tokenizer_config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"model_max_length", model.transformer.config.n_ctx}, {"clean_up_tokenization_spaces", false}};
-    if (model.chat_template) {
-      const SpecialTokens& special = model.chat_template->special();
-      for (const auto& [key, value] : {std::pair("bos_token", special.bos), {"eos_token", special.eos}, {"pad_token", special.pad}, {"unk_token", special.unk}})
-        if (!value.empty()) tokenizer_config[key] = value;
-      tokenizer_config["chat_template"] = model.chat_template->source();
-    }
-    write_json(out / "tokenizer_config.json", tokenizer_config);
-    if (!model.generation_config.empty()) write_json(out / "generation_config.json", model.generation_config);
+  if (dtype != c10::kFloat && dtype != c10::kBFloat16)
+    throw Error("model save", "stored tensors are f32 or bf16, not " + dtype_name(dtype));
+  Json config = config_to_hf(model.transformer.config);
+  config["dtype"] = config["torch_dtype"] = dtype == c10::kFloat ? "float32" : "bfloat16";
+  NamedTensors tensors;
+  model.transformer.each_parameter([&](const std::string& name, const Tensor& t) { tensors[name] = t.detach().to(dtype); });
+  write_folder_atomically(folder, [&](const fs::path& to) {
+    write_json(to / "config.json", config);
+    save_safetensors(to / "model.safetensors", tensors, {{"format", "pt"}});
+    write_text(to / "tokenizer.json", model.tokenizer.json());
+    write_json(to / "tokenizer_config.json", tokenizer_config(model));
+    write_json(to / "generation_config.json", generation_config(model));
   });
 }
 

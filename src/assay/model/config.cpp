@@ -24,7 +24,8 @@ RopeConfig rope_from_hf(const Json& hf, std::string_view where) {
   rope.fraction = value_or<double>(scaling, "partial_rotary_factor", value_or<double>(hf, "partial_rotary_factor", 1.0, where), where);
   std::string type = value_or<std::string>(scaling, "rope_type", value_or<std::string>(scaling, "type", "default", where), where);
   if (type == "default") return rope;
-  if (type != "linear" && type != "llama3") throw Error("model config", std::string(where) + ": rope scaling '" + type + "' is not supported; expected default, linear or llama3");
+  if (type != "linear" && type != "llama3")
+    throw Error("model config", std::string(where) + ": rope scaling '" + type + "' is not supported; expected default, linear or llama3");
   rope.scaling = type;
   rope.factor = require<double>(scaling, "factor", where);
   if (type == "llama3") {
@@ -45,10 +46,14 @@ Activation activation_from_hf(const std::string& name, std::string_view where) {
 
 std::string activation_to_hf(Activation activation) {
   switch (activation) {
-    case Activation::silu: return "silu";
-    case Activation::gelu: return "gelu";
-    case Activation::gelu_tanh: return "gelu_pytorch_tanh";
-    case Activation::relu: return "relu";
+    case Activation::silu:
+      return "silu";
+    case Activation::gelu:
+      return "gelu";
+    case Activation::gelu_tanh:
+      return "gelu_pytorch_tanh";
+    case Activation::relu:
+      return "relu";
   }
   return "silu";
 }
@@ -58,10 +63,18 @@ std::string activation_to_hf(Activation activation) {
 void ModelConfig::validate() const {
   std::string faults;
   const auto fault = [&](const std::string& text) { faults += (faults.empty() ? "" : "; ") + text; };
-  for (const auto& [name, value] : std::initializer_list<std::pair<const char*, std::int64_t>>{
-           {"n_layers", n_layers}, {"d_model", d_model}, {"n_heads", n_heads}, {"n_kv_heads", n_kv_heads}, {"d_head", d_head}, {"d_mlp", d_mlp}, {"d_vocab", d_vocab}, {"n_ctx", n_ctx}})
-    if (value < 1 || value > (std::int64_t{1} << 31)) fault(std::string(name) + " is " + std::to_string(value));
-  if (n_heads > 0 && n_kv_heads > 0 && n_heads % n_kv_heads != 0) fault("n_heads " + std::to_string(n_heads) + " is no multiple of n_kv_heads " + std::to_string(n_kv_heads));
+  for (const auto& [name, value] : std::initializer_list<std::pair<const char*, std::int64_t>>{{"n_layers", n_layers},
+                                                                                               {"d_model", d_model},
+                                                                                               {"n_heads", n_heads},
+                                                                                               {"n_kv_heads", n_kv_heads},
+                                                                                               {"d_head", d_head},
+                                                                                               {"d_mlp", d_mlp},
+                                                                                               {"d_vocab", d_vocab},
+                                                                                               {"n_ctx", n_ctx}})
+    if (value < 1 || value > (std::string_view(name) == "n_layers" ? 1 << 14 : std::int64_t{1} << 31))
+      fault(std::string(name) + " is " + std::to_string(value));
+  if (n_heads > 0 && n_kv_heads > 0 && n_heads % n_kv_heads != 0)
+    fault("n_heads " + std::to_string(n_heads) + " is no multiple of n_kv_heads " + std::to_string(n_kv_heads));
   if (positions == Positions::rope && d_head % 2 != 0) fault("d_head " + std::to_string(d_head) + " is odd; rotary positions need pairs");
   if (!(norm_eps > 0) || !std::isfinite(norm_eps)) fault("norm_eps must be above 0");
   if (positions == Positions::rope && !(rope.theta > 0)) fault("rope theta must be above 0");
@@ -71,7 +84,8 @@ void ModelConfig::validate() const {
 
 std::int64_t ModelConfig::parameters() const {
   const std::int64_t q = n_heads * d_head, kv = n_kv_heads * d_head;
-  std::int64_t block = d_model * (q + 2 * kv) + q * d_model + (gated_mlp ? 3 : 2) * d_model * d_mlp + 2 * d_model * (norm == Norm::layer ? 2 : 1);
+  std::int64_t block =
+      d_model * (q + 2 * kv) + q * d_model + (gated_mlp ? 3 : 2) * d_model * d_mlp + 2 * d_model * (norm == Norm::layer ? 2 : 1);
   if (attn_bias) block += q + 2 * kv;
   if (attn_out_bias) block += d_model;
   if (mlp_bias) block += d_mlp * (gated_mlp ? 2 : 1) + d_model;
@@ -98,13 +112,15 @@ ModelConfig config_from_hf(const Json& hf, std::string_view where) {
   c.tied_embeddings = value_or<bool>(hf, "tie_word_embeddings", false, where);
   c.attn_bias = value_or<bool>(hf, "attention_bias", false, where);
   c.attn_out_bias = c.attn_bias;
-  if (value_or<bool>(hf, "mlp_bias", false, where)) throw Error("model config", std::string(where) + ": mlp_bias = true is not supported");
+  c.mlp_bias = value_or<bool>(hf, "mlp_bias", false, where);
   c.initializer_range = value_or<double>(hf, "initializer_range", 0.02, where);
   c.rope = rope_from_hf(hf, where);
   c.bos_id = optional_id(hf, "bos_token_id", where);
   c.pad_id = optional_id(hf, "pad_token_id", where);
-  if (const auto it = hf.find("eos_token_id"); it != hf.end() && it->is_array()) c.eos_ids = require<std::vector<std::int64_t>>(hf, "eos_token_id", where);
-  else if (const auto id = optional_id(hf, "eos_token_id", where)) c.eos_ids = {*id};
+  if (const auto it = hf.find("eos_token_id"); it != hf.end() && it->is_array())
+    c.eos_ids = require<std::vector<std::int64_t>>(hf, "eos_token_id", where);
+  else if (const auto id = optional_id(hf, "eos_token_id", where))
+    c.eos_ids = {*id};
   try {
     c.validate();
   } catch (const Error& e) {
@@ -145,7 +161,6 @@ Json config_to_hf(const ModelConfig& c) {
   hf["bos_token_id"] = c.bos_id ? Json(*c.bos_id) : Json(nullptr);
   hf["eos_token_id"] = c.eos_ids.empty() ? Json(nullptr) : c.eos_ids.size() == 1 ? Json(c.eos_ids[0]) : Json(c.eos_ids);
   if (c.pad_id) hf["pad_token_id"] = *c.pad_id;
-  hf["torch_dtype"] = "float32";
   return hf;
 }
 

@@ -15,7 +15,7 @@ enum class Positions { rope, learned, none };
 /// Rotary positions (Su et al. 2021), half-split layout as in transformers.
 struct RopeConfig {
   double theta = 10000.0;
-  double fraction = 1.0;        ///< share of d_head that is rotated (GPT-NeoX)
+  double fraction = 1.0;         ///< share of d_head that is rotated (GPT-NeoX)
   std::string scaling = "none";  ///< none, linear, llama3
   double factor = 1.0, low_freq_factor = 1.0, high_freq_factor = 4.0;
   std::int64_t original_n_ctx = 8192;

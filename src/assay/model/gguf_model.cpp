@@ -1,104 +1,143 @@
 #include "assay/model/gguf_model.h"
 
+#include <ATen/core/Tensor.h>
+
+#include <cmath>
+#include <numbers>
+
 #include "assay/base/error.h"
 #include "assay/model/families/llama.h"
+#include "assay/model/weight_loading.h"
 #include "assay/text/gguf_tokenizer.h"
 
 namespace assay {
 namespace {
 
-/// ggml stores Q and K so that rotary pairs lie side by side; Hugging Face has them half a head apart.
-/// [heads, d_head/2, 2, in] -> [heads, 2, d_head/2, in]
-Tensor half_split(const Tensor& w, std::int64_t heads) {
-  return w.view({heads, w.size(0) / heads / 2, 2, w.size(1)}).transpose(1, 2).contiguous().view({w.size(0), w.size(1)});
-}
-
+/// Hugging Face's name -> ggml's ("model.layers.3.mlp.up_proj.weight" -> "blk.3.ffn_up.weight").
 std::string ggml_name(const std::string& hf) {
-  if (hf == "model.embed_tokens.weight") return "token_embd.weight";
-  if (hf == "model.norm.weight") return "output_norm.weight";
-  if (hf == "lm_head.weight") return "output.weight";
-  const std::string rest = hf.substr(std::string("model.layers.").size());
-  const auto dot = rest.find('.');
-  const std::string part = rest.substr(dot + 1), block = "blk." + rest.substr(0, dot) + ".";
-  static constexpr std::pair<std::string_view, std::string_view> kNames[] = {
-      {"input_layernorm.weight", "attn_norm.weight"},         {"self_attn.q_proj.weight", "attn_q.weight"}, {"self_attn.k_proj.weight", "attn_k.weight"},
-      {"self_attn.v_proj.weight", "attn_v.weight"},           {"self_attn.o_proj.weight", "attn_output.weight"}, {"post_attention_layernorm.weight", "ffn_norm.weight"},
-      {"mlp.gate_proj.weight", "ffn_gate.weight"},            {"mlp.up_proj.weight", "ffn_up.weight"},      {"mlp.down_proj.weight", "ffn_down.weight"}};
-  for (const auto& [from, to] : kNames)
-    if (part == from) return block + std::string(to);
-  return block + part;
+  static constexpr std::pair<std::string_view, std::string_view> kParts[] = {
+      {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"},       {"lm_head", "output"},
+      {"input_layernorm", "attn_norm"},     {"self_attn.q_proj", "attn_q"},      {"self_attn.k_proj", "attn_k"},
+      {"self_attn.v_proj", "attn_v"},       {"self_attn.o_proj", "attn_output"}, {"post_attention_layernorm", "ffn_norm"},
+      {"mlp.gate_proj", "ffn_gate"},        {"mlp.up_proj", "ffn_up"},           {"mlp.down_proj", "ffn_down"},
+  };
+  constexpr std::string_view kLayers = "model.layers.";
+  std::string block, rest = hf;
+  if (hf.starts_with(kLayers)) {
+    const auto dot = hf.find('.', kLayers.size());
+    block = "blk." + hf.substr(kLayers.size(), dot - kLayers.size()) + ".";
+    rest = hf.substr(dot + 1);
+  }
+  for (const auto& [theirs, ours] : kParts)
+    if (rest.starts_with(theirs) && rest[theirs.size()] == '.') return block + std::string(ours) + rest.substr(theirs.size());
+  return hf;
 }
 
-ModelConfig config_from_gguf(const GgufFile& file, const std::string& where) {
-  const Json& meta = file.metadata();
-  const auto architecture = require<std::string>(meta, "general.architecture", where);
-  if (architecture != "llama") throw Error("model load", where + ": architecture '" + architecture + "' is not supported yet; expected llama");
-  if (file.has("rope_freqs.weight")) throw Error("model load", where + ": rotary frequencies of its own (rope_freqs.weight) are not supported");
-  const auto whole = [&](const char* key) { return require<std::int64_t>(meta, std::string("llama.") + key, where); };
-  ModelConfig c;
-  c.n_layers = whole("block_count");
-  c.d_model = whole("embedding_length");
-  c.n_heads = whole("attention.head_count");
-  c.n_kv_heads = value_or<std::int64_t>(meta, "llama.attention.head_count_kv", c.n_heads, where);
-  c.d_head = value_or<std::int64_t>(meta, "llama.attention.key_length", c.n_heads > 0 ? c.d_model / c.n_heads : 0, where);
-  c.d_mlp = whole("feed_forward_length");
-  c.n_ctx = whole("context_length");
-  c.norm_eps = require<double>(meta, "llama.attention.layer_norm_rms_epsilon", where);
-  c.rope.theta = value_or<double>(meta, "llama.rope.freq_base", 10000.0, where);
-  if (const auto scaling = value_or<std::string>(meta, "llama.rope.scaling.type", "none", where); scaling == "linear") {
-    c.rope.scaling = "linear";
-    c.rope.factor = require<double>(meta, "llama.rope.scaling.factor", where);
-  } else if (scaling != "none") {
-    throw Error("model load", where + ": rope scaling '" + scaling + "' is not supported; expected none or linear");
+/// rope_freqs.weight holds what llama3's scaling divides each frequency by; the parameters of the formula are not stored. All published
+/// models use low 1, high 4, 8192: the factor is then the largest entry, and the rest has to agree.
+void read_llama3_scaling(RopeConfig& rope, const Tensor& factors, std::int64_t d_head, const std::string& where) {
+  rope.scaling = "llama3";
+  rope.factor = factors.max().item<double>();
+  for (std::int64_t i = 0; i < factors.numel(); ++i) {
+    const double wavelength = 2 * std::numbers::pi * std::pow(rope.theta, 2.0 * static_cast<double>(i) / static_cast<double>(d_head));
+    const double ratio = static_cast<double>(rope.original_n_ctx) / wavelength;
+    double expected = 1;
+    if (ratio < rope.low_freq_factor)
+      expected = rope.factor;
+    else if (ratio < rope.high_freq_factor) {
+      const double smooth = (ratio - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+      expected = 1 / ((1 - smooth) / rope.factor + smooth);
+    }
+    if (factors.numel() != d_head / 2 || std::abs(factors[i].item<double>() - expected) > 1e-3 * expected)
+      throw Error("model load", where + ": rope_freqs.weight does not follow llama3's rule for 8192 positions",
+                  "convert from the Hugging Face folder instead");
   }
-  c.tied_embeddings = !file.has("output.weight");
-  const auto embedding = file.entries().find("token_embd.weight");
-  if (embedding == file.entries().end() || embedding->second.shape.size() != 2) throw Error("model load", where + " holds no matrix token_embd.weight");
-  c.d_vocab = embedding->second.shape[0];
-  if (meta.contains("tokenizer.ggml.bos_token_id")) c.bos_id = require<std::int64_t>(meta, "tokenizer.ggml.bos_token_id", where);
-  if (meta.contains("tokenizer.ggml.padding_token_id")) c.pad_id = require<std::int64_t>(meta, "tokenizer.ggml.padding_token_id", where);
-  if (meta.contains("tokenizer.ggml.eos_token_id")) c.eos_ids = {require<std::int64_t>(meta, "tokenizer.ggml.eos_token_id", where)};
-  try {
-    c.validate();
-  } catch (const Error& e) {
-    throw Error("model load", where + ": " + e.message());
-  }
-  return c;
-}
-
-Transformer transformer_of(const GgufFile& file, const std::string& where) {
-  Transformer model{config_from_gguf(file, where), {}};
-  model.weights.blocks.resize(static_cast<std::size_t>(model.config.n_layers));
-  for (const llama::Slot& slot : llama::slots(model.config, model.weights)) {
-    Tensor t = file.tensor(ggml_name(slot.name));
-    if (t.sizes() != at::IntArrayRef(slot.shape)) throw Error("model load", where + ": tensor '" + ggml_name(slot.name) + "' has another shape than the metadata ask for");
-    if (slot.name.ends_with("q_proj.weight")) t = half_split(t, model.config.n_heads);
-    if (slot.name.ends_with("k_proj.weight")) t = half_split(t, model.config.n_kv_heads);
-    *slot.tensor = std::move(t);
-  }
-  if (model.config.tied_embeddings) model.weights.W_U = model.weights.W_E;
-  return model;
 }
 
 }  // namespace
 
-Transformer transformer_from_gguf(const GgufFile& file) { return transformer_of(file, "the GGUF file"); }
-
-LanguageModel language_model_from_gguf(const std::filesystem::path& path) {
-  const GgufFile file(path);
+ModelConfig config_from_gguf(const GgufFile& file) {
+  const std::string where = file.path().string();
   const Json& meta = file.metadata();
-  const std::string where = path.string();
-  LanguageModel model{transformer_of(file, where), Tokenizer::from_json(tokenizer_json_from_gguf(meta), where), std::nullopt, Json::object(), where};
-  if (const auto source = value_or<std::string>(meta, "tokenizer.chat_template", "", where); !source.empty()) {
-    const Json tokens = require<Json>(meta, "tokenizer.ggml.tokens", where);
-    const auto token = [&](const char* key) -> std::string {
-      const auto it = meta.find(std::string("tokenizer.ggml.") + key);
-      if (it == meta.end() || !it->is_number_unsigned() || it->get<std::size_t>() >= tokens.size() || !tokens[it->get<std::size_t>()].is_string()) return {};
-      return tokens[it->get<std::size_t>()].get<std::string>();
-    };
-    model.chat_template.emplace(source, SpecialTokens{token("bos_token_id"), token("eos_token_id"), token("padding_token_id"), token("unknown_token_id")});
+  const auto architecture = require<std::string>(meta, "general.architecture", where);
+  if (architecture != "llama")
+    throw Error("model config", where + ": architecture '" + architecture + "' is not supported in GGUF files; expected llama",
+                "use the model's Hugging Face folder");
+  const auto whole = [&](const char* key) { return require<std::int64_t>(meta, std::string("llama.") + key, where); };
+  ModelConfig c;
+  c.n_layers = whole("block_count");
+  c.n_ctx = whole("context_length");
+  c.d_model = whole("embedding_length");
+  c.d_mlp = whole("feed_forward_length");
+  c.n_heads = whole("attention.head_count");
+  c.n_kv_heads = value_or<std::int64_t>(meta, "llama.attention.head_count_kv", c.n_heads, where);
+  c.d_head = value_or<std::int64_t>(meta, "llama.attention.key_length", c.n_heads > 0 ? c.d_model / c.n_heads : 0, where);
+  c.norm_eps = require<double>(meta, "llama.attention.layer_norm_rms_epsilon", where);
+  c.rope.theta = value_or<double>(meta, "llama.rope.freq_base", 10000.0, where);
+  if (const auto rotated = value_or<std::int64_t>(meta, "llama.rope.dimension_count", c.d_head, where); rotated != c.d_head)
+    throw Error("model config",
+                where + ": llama.rope.dimension_count " + std::to_string(rotated) + " is not the head size " + std::to_string(c.d_head));
+  if (value_or<std::int64_t>(meta, "llama.expert_count", 0, where) > 0)
+    throw Error("model config", where + ": mixtures of experts are not supported");
+  const auto scaling = value_or<std::string>(meta, "llama.rope.scaling.type", "none", where);
+  if (scaling == "linear") {
+    c.rope.scaling = scaling;
+    c.rope.factor = require<double>(meta, "llama.rope.scaling.factor", where);
+  } else if (scaling != "none") {
+    throw Error("model config", where + ": rope scaling '" + scaling + "' is not supported in GGUF files; expected none or linear");
   }
-  return model;
+  const auto embeddings = file.entries().find("token_embd.weight");
+  if (embeddings == file.entries().end() || embeddings->second.shape.size() != 2)
+    throw Error("model load", where + " lacks the tensor 'token_embd.weight'");
+  c.d_vocab = embeddings->second.shape[0];
+  c.tied_embeddings = !file.has("output.weight");
+  c.attn_bias = file.has("blk.0.attn_q.bias");
+  c.attn_out_bias = file.has("blk.0.attn_output.bias");
+  c.mlp_bias = file.has("blk.0.ffn_up.bias");
+  const auto id = [&](const char* key) -> std::optional<std::int64_t> {
+    const auto it = meta.find(key);
+    return it == meta.end() ? std::nullopt : std::optional(require<std::int64_t>(meta, key, where));
+  };
+  c.bos_id = id("tokenizer.ggml.bos_token_id");
+  c.pad_id = id("tokenizer.ggml.padding_token_id");
+  if (const auto eos = id("tokenizer.ggml.eos_token_id")) c.eos_ids = {*eos};
+  if (file.has("rope_freqs.weight")) read_llama3_scaling(c.rope, file.tensor("rope_freqs.weight"), c.d_head, where);
+  try {
+    c.validate();
+  } catch (const Error& e) {
+    throw Error("model config", where + ": " + e.message());
+  }
+  return c;
+}
+
+Transformer transformer_from_gguf(const GgufFile& file) {
+  const ModelConfig config = config_from_gguf(file);
+  TensorSource source{file.path().string(), {}, {}};
+  // The loader asks by Hugging Face name: what it will ask for is derived from the config, what is left over keeps ggml's name and is
+  // refused there.
+  std::set<std::string> ggml;
+  for (const auto& [name, entry] : file.entries())
+    if (name != "rope_freqs.weight") ggml.insert(name);
+  Transformer names{config, {}};
+  names.weights.blocks.resize(static_cast<std::size_t>(config.n_layers));
+  names.each_parameter([&](const std::string& name, const Tensor&) {
+    if (ggml.erase(ggml_name(name)) > 0) source.names.insert(name);
+  });
+  source.names.merge(ggml);
+  source.get = [&](const std::string& name) {
+    const Tensor stored = file.tensor(ggml_name(name));
+    const bool q = name.find(".q_proj.") != std::string::npos, k = name.find(".k_proj.") != std::string::npos;
+    const std::int64_t heads = q ? config.n_heads : config.n_kv_heads;
+    if ((q || k) && stored.size(0) == heads * config.d_head) return llama::half_split(stored, heads);
+    return stored;
+  };
+  return transformer_from(config, source);
+}
+
+LanguageModel language_model_from_gguf(const GgufFile& file) {
+  const std::string where = file.path().string();
+  return {transformer_from_gguf(file), Tokenizer::from_json(tokenizer_json_from_gguf(file.metadata()), where),
+          chat_template_from_gguf(file.metadata()), Json::object(), where};
 }
 
 }  // namespace assay

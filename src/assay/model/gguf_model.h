@@ -1,14 +1,15 @@
 #pragma once
-#include <filesystem>
-
 #include "assay/model/checkpoint.h"
 #include "assay/tensor/gguf.h"
 
 namespace assay {
 
-/// A llama-shaped GGUF: metadata to ModelConfig, tensors under their ggml names (Q and K brought back from interleaved to half-split rotary order).
+/// Configuration of a GGUF file of the architecture "llama"; another architecture or an unsupported option is an Error that names it.
+ModelConfig config_from_gguf(const GgufFile& file);
+/// Weights under Hugging Face's names and layout. llama.cpp stores Q and K with the rows of each head interleaved for its rope; they are
+/// put back.
 Transformer transformer_from_gguf(const GgufFile& file);
-/// With the tokenizer and the chat template that stand in the metadata.
-LanguageModel language_model_from_gguf(const std::filesystem::path& path);
+/// The same with the tokenizer and the chat template that stand in the metadata.
+LanguageModel language_model_from_gguf(const GgufFile& file);
 
 }  // namespace assay

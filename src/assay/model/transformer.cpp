@@ -117,7 +117,7 @@ class Pass {
     if (fused_post) {
       post = fused::mlp_post(x, w, config_, precision_);
     } else if (config_.gated_mlp) {
-      const Tensor W[] = {w.W_gate, w.W_in}, b[] = {Tensor(), w.b_in};
+      const Tensor W[] = {w.W_gate, w.W_in}, b[] = {w.b_gate, w.b_in};
       const auto both = ops::linear_many(normed, W, b, precision_);
       const Tensor gate = at(prefix, "mlp.hook_pre", both[0]);
       post = ops::gated_activation(gate, at(prefix, "mlp.hook_pre_linear", both[1]), config_.activation);

@@ -19,7 +19,8 @@ struct BlockWeights {
   Tensor b_Q, b_K, b_V;                      // [heads*d_head]
   Tensor W_O, b_O;                           // [d_model, heads*d_head], [d_model]
   Tensor ln2_w, ln2_b;                       // [d_model]
-  Tensor W_gate, W_in, b_in, W_out, b_out;   // [d_mlp, d_model], [d_mlp, d_model], [d_mlp], [d_model, d_mlp], [d_model]
+  Tensor W_gate, W_in, W_out;                // [d_mlp, d_model], [d_mlp, d_model], [d_model, d_mlp]
+  Tensor b_gate, b_in, b_out;                // [d_mlp], [d_mlp], [d_model]
 };
 
 struct Weights {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "assay/base/error.h"
 
@@ -21,7 +22,8 @@ struct BlockType {
   std::string_view name;
   std::uint64_t values, bytes;
 };
-constexpr BlockType kTypes[] = {{0, "F32", 1, 4}, {1, "F16", 1, 2}, {2, "Q4_0", 32, 18}, {3, "Q4_1", 32, 20}, {8, "Q8_0", 32, 34}, {30, "BF16", 1, 2}};
+constexpr BlockType kTypes[] = {{0, "F32", 1, 4},    {1, "F16", 1, 2},    {2, "Q4_0", 32, 18},
+                                {3, "Q4_1", 32, 20}, {8, "Q8_0", 32, 34}, {30, "BF16", 1, 2}};
 
 const BlockType* find_type(std::uint32_t number) {
   const auto* it = std::find_if(std::begin(kTypes), std::end(kTypes), [&](const BlockType& t) { return t.number == number; });
@@ -49,7 +51,9 @@ class Reader {
     at_ += size;
     return out;
   }
-  [[noreturn]] void broken(const std::string& what) const { throw Error("gguf", path_ + ": " + what + " (at byte " + std::to_string(at_) + ")", "the file is damaged or no GGUF file"); }
+  [[noreturn]] void broken(const std::string& what) const {
+    throw Error("gguf", path_ + ": " + what + " (at byte " + std::to_string(at_) + ")", "the file is damaged or no GGUF file");
+  }
   [[nodiscard]] std::size_t at() const { return at_; }
   [[nodiscard]] std::uint64_t left() const { return bytes_.size() - at_; }
 
@@ -64,18 +68,30 @@ class Reader {
 
 Json read_value(Reader& in, std::uint32_t type, int depth) {
   switch (type) {
-    case 0: return in.value<std::uint8_t>("a value");
-    case 1: return in.value<std::int8_t>("a value");
-    case 2: return in.value<std::uint16_t>("a value");
-    case 3: return in.value<std::int16_t>("a value");
-    case 4: return in.value<std::uint32_t>("a value");
-    case 5: return in.value<std::int32_t>("a value");
-    case 6: return in.value<float>("a value");
-    case 7: return in.value<std::uint8_t>("a value") != 0;
-    case 8: return in.text("a string");
-    case 10: return in.value<std::uint64_t>("a value");
-    case 11: return in.value<std::int64_t>("a value");
-    case 12: return in.value<double>("a value");
+    case 0:
+      return in.value<std::uint8_t>("a value");
+    case 1:
+      return in.value<std::int8_t>("a value");
+    case 2:
+      return in.value<std::uint16_t>("a value");
+    case 3:
+      return in.value<std::int16_t>("a value");
+    case 4:
+      return in.value<std::uint32_t>("a value");
+    case 5:
+      return in.value<std::int32_t>("a value");
+    case 6:
+      return in.value<float>("a value");
+    case 7:
+      return in.value<std::uint8_t>("a value") != 0;
+    case 8:
+      return in.text("a string");
+    case 10:
+      return in.value<std::uint64_t>("a value");
+    case 11:
+      return in.value<std::int64_t>("a value");
+    case 12:
+      return in.value<double>("a value");
     case 9: {
       const auto element = in.value<std::uint32_t>("an array's type");
       const auto n = in.value<std::uint64_t>("an array's length");
@@ -86,7 +102,8 @@ Json read_value(Reader& in, std::uint32_t type, int depth) {
       for (std::uint64_t i = 0; i < n; ++i) out.push_back(read_value(in, element, depth + 1));
       return out;
     }
-    default: in.broken("unknown value type " + std::to_string(type));
+    default:
+      in.broken("unknown value type " + std::to_string(type));
   }
 }
 
@@ -94,17 +111,20 @@ Json read_value(Reader& in, std::uint32_t type, int depth) {
 
 GgufFile::GgufFile(const std::filesystem::path& path) : file_(path), metadata_(Json::object()) {
   Reader in(file_.bytes(), path.string());
-  if (file_.bytes().size() < 4 || std::memcmp(file_.bytes().data(), "GGUF", 4) != 0) throw Error("gguf", path.string() + " is no GGUF file: it does not begin with 'GGUF'");
+  if (file_.bytes().size() < 4 || std::memcmp(file_.bytes().data(), "GGUF", 4) != 0)
+    throw Error("gguf", path.string() + " is no GGUF file: it does not begin with 'GGUF'");
   (void)in.value<std::uint32_t>("the magic");
   const auto version = in.value<std::uint32_t>("the version");
   if (version != 2 && version != 3) in.broken("version " + std::to_string(version) + " is not supported; expected 2 or 3");
   const auto n_tensors = in.value<std::uint64_t>("the tensor count"), n_pairs = in.value<std::uint64_t>("the metadata count");
-  if (n_tensors > kMaxEntries || n_pairs > kMaxEntries) in.broken("claims " + std::to_string(n_tensors) + " tensors and " + std::to_string(n_pairs) + " metadata entries");
+  if (n_tensors > kMaxEntries || n_pairs > kMaxEntries)
+    in.broken("claims " + std::to_string(n_tensors) + " tensors and " + std::to_string(n_pairs) + " metadata entries");
+  std::set<std::string> keys;
   for (std::uint64_t i = 0; i < n_pairs; ++i) {
     const std::string key = in.text("a metadata key");
     const auto type = in.value<std::uint32_t>("a metadata type");
-    if (metadata_.contains(key)) in.broken("metadata key '" + key + "' stands twice");
-    metadata_[key] = read_value(in, type, 0);
+    if (!keys.insert(key).second) in.broken("metadata key '" + key + "' stands twice");
+    metadata_.get_ref<Json::object_t&>().emplace_back(key, read_value(in, type, 0));  // operator[] would search every key before it
   }
   for (std::uint64_t i = 0; i < n_tensors; ++i) {
     const std::string name = in.text("a tensor's name");
@@ -124,7 +144,8 @@ GgufFile::GgufFile(const std::filesystem::path& path) : file_(path), metadata_(J
   if (const auto it = metadata_.find("general.alignment"); it != metadata_.end()) {
     if (!it->is_number_unsigned()) in.broken("general.alignment is no whole number");
     alignment = it->get<std::uint64_t>();
-    if (alignment == 0 || alignment > (1u << 20) || (alignment & (alignment - 1)) != 0) in.broken("general.alignment is " + std::to_string(alignment) + "; expected a power of two");
+    if (alignment == 0 || alignment > (1u << 20) || (alignment & (alignment - 1)) != 0)
+      in.broken("general.alignment is " + std::to_string(alignment) + "; expected a power of two");
   }
   data_begin_ = (in.at() + alignment - 1) / alignment * alignment;
   const std::uint64_t data_size = data_begin_ <= file_.bytes().size() ? file_.bytes().size() - data_begin_ : 0;
@@ -133,11 +154,15 @@ GgufFile::GgufFile(const std::filesystem::path& path) : file_(path), metadata_(J
     if (!type) continue;  // refused when it is asked for: other tensors of the file may still be of use
     std::uint64_t values = 1;
     for (const std::int64_t n : entry.shape)
-      if (__builtin_mul_overflow(values, static_cast<std::uint64_t>(n), &values) || values > (std::uint64_t{1} << 48)) in.broken("tensor '" + name + "' has a shape whose size overflows");
-    if (!entry.shape.empty() && static_cast<std::uint64_t>(entry.shape.back()) % type->values != 0) in.broken("tensor '" + name + "': rows of " + std::to_string(entry.shape.back()) + " do not fit " + std::string(type->name) + "'s blocks");
+      if (__builtin_mul_overflow(values, static_cast<std::uint64_t>(n), &values) || values > (std::uint64_t{1} << 48))
+        in.broken("tensor '" + name + "' has a shape whose size overflows");
+    if (!entry.shape.empty() && static_cast<std::uint64_t>(entry.shape.back()) % type->values != 0)
+      in.broken("tensor '" + name + "': rows of " + std::to_string(entry.shape.back()) + " do not fit " + std::string(type->name) +
+                "'s blocks");
     const std::uint64_t size = values / type->values * type->bytes;
     if (entry.offset % alignment != 0 || entry.offset > data_size || size > data_size - entry.offset)
-      in.broken("tensor '" + name + "' lies outside the file or is misaligned: offset " + std::to_string(entry.offset) + ", " + std::to_string(size) + " bytes, data section of " + std::to_string(data_size));
+      in.broken("tensor '" + name + "' lies outside the file or is misaligned: offset " + std::to_string(entry.offset) + ", " +
+                std::to_string(size) + " bytes, data section of " + std::to_string(data_size));
   }
 }
 
@@ -147,7 +172,9 @@ Tensor GgufFile::tensor(const std::string& name) const {
   const Entry& entry = it->second;
   const BlockType* type = find_type(entry.type);
   if (!type)
-    throw Error("gguf", file_.path().string() + ": tensor '" + name + "' has ggml type " + std::to_string(entry.type) + "; supported are F32, F16, BF16, Q4_0, Q4_1, Q8_0",
+    throw Error("gguf",
+                file_.path().string() + ": tensor '" + name + "' has ggml type " + std::to_string(entry.type) +
+                    "; supported are F32, F16, BF16, Q4_0, Q4_1, Q8_0",
                 "convert the file to one of these types");
   Tensor out = at::empty(entry.shape, c10::kFloat);
   float* y = out.data_ptr<float>();
@@ -159,7 +186,9 @@ Tensor GgufFile::tensor(const std::string& name) const {
     return static_cast<float>(c10::Half(bits, c10::Half::from_bits()));
   };
   switch (entry.type) {
-    case 0: std::memcpy(y, x, static_cast<std::size_t>(out.numel()) * 4); break;
+    case 0:
+      std::memcpy(y, x, static_cast<std::size_t>(out.numel()) * 4);
+      break;
     case 1:
       for (std::int64_t i = 0; i < blocks; ++i) y[i] = half_at(x + 2 * i);
       break;

@@ -25,6 +25,7 @@ class GgufFile {
   /// Key-value pairs as JSON (arrays included), for instance "llama.block_count".
   [[nodiscard]] const Json& metadata() const { return metadata_; }
   [[nodiscard]] const std::map<std::string, Entry>& entries() const { return entries_; }
+  [[nodiscard]] const std::filesystem::path& path() const { return file_.path(); }
   [[nodiscard]] bool has(const std::string& name) const { return entries_.contains(name); }
   /// De-quantised to f32 (F16 and BF16 widened).
   [[nodiscard]] Tensor tensor(const std::string& name) const;

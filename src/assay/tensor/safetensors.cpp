@@ -3,10 +3,12 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 #include <set>
 
 #include "assay/base/error.h"
+#include "assay/base/json.h"
 
 namespace assay {
 namespace {
@@ -19,9 +21,21 @@ struct Dtype {
   c10::ScalarType type;
   std::size_t size;
 };
-constexpr Dtype kDtypes[] = {{"F64", c10::kDouble, 8}, {"F32", c10::kFloat, 4}, {"F16", c10::kHalf, 2}, {"BF16", c10::kBFloat16, 2}, {"I64", c10::kLong, 8}, {"I32", c10::kInt, 4},
-                             {"I16", c10::kShort, 2},  {"I8", c10::kChar, 1},   {"U8", c10::kByte, 1},  {"BOOL", c10::kBool, 1}, {"U16", c10::kUInt16, 2}, {"U32", c10::kUInt32, 4},
-                             {"U64", c10::kUInt64, 8}, {"F8_E4M3", c10::kFloat8_e4m3fn, 1}, {"F8_E5M2", c10::kFloat8_e5m2, 1}};
+constexpr Dtype kDtypes[] = {{"F64", c10::kDouble, 8},
+                             {"F32", c10::kFloat, 4},
+                             {"F16", c10::kHalf, 2},
+                             {"BF16", c10::kBFloat16, 2},
+                             {"I64", c10::kLong, 8},
+                             {"I32", c10::kInt, 4},
+                             {"I16", c10::kShort, 2},
+                             {"I8", c10::kChar, 1},
+                             {"U8", c10::kByte, 1},
+                             {"BOOL", c10::kBool, 1},
+                             {"U16", c10::kUInt16, 2},
+                             {"U32", c10::kUInt32, 4},
+                             {"U64", c10::kUInt64, 8},
+                             {"F8_E4M3", c10::kFloat8_e4m3fn, 1},
+                             {"F8_E5M2", c10::kFloat8_e5m2, 1}};
 
 const Dtype* find_dtype(std::string_view name) {
   const auto* it = std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const Dtype& d) { return d.name == name; });
@@ -31,12 +45,44 @@ const Dtype* find_dtype(std::string_view name) {
 const Dtype& dtype_of(const Tensor& tensor, const std::string& name) {
   for (const Dtype& d : kDtypes)
     if (d.type == tensor.scalar_type()) return d;
-  throw Error("safetensors", "tensor '" + name + "' has the dtype " + c10::toString(tensor.scalar_type()) + ", which the format cannot hold");
+  throw Error("safetensors",
+              "tensor '" + name + "' has the dtype " + c10::toString(tensor.scalar_type()) + ", which the format cannot hold");
 }
 
 [[noreturn]] void broken(const std::filesystem::path& path, const std::string& what) {
   throw Error("safetensors", path.string() + ": " + what, "the file is damaged or no safetensors file");
 }
+
+/// Walks the header before it is parsed: what a parser that builds values would not notice (names that stand twice, of which two readers
+/// may see different ones) or would die of (nesting).
+struct HeaderCheck : nlohmann::json_sax<nlohmann::json> {
+  explicit HeaderCheck(const std::filesystem::path& file) : path(file) {}
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(std::size_t) override { return enter(); }
+  bool start_array(std::size_t) override { return enter(); }
+  bool end_object() override { return --depth >= 0; }
+  bool end_array() override { return --depth >= 0; }
+  bool key(string_t& name) override {
+    if (depth == 1 && !seen.insert(name).second) broken(path, "tensor '" + name + "' stands twice in the header");
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& e) override {
+    broken(path, std::string("header is not valid JSON: ") + e.what());
+  }
+  bool enter() {
+    if (++depth > 8) broken(path, "header is nested too deeply");
+    return true;
+  }
+  const std::filesystem::path& path;
+  std::set<std::string> seen;
+  int depth = 0;
+};
 
 }  // namespace
 
@@ -45,24 +91,15 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path
   if (bytes.size() < 8) broken(path, "holds " + std::to_string(bytes.size()) + " bytes; a header needs at least 8");
   std::uint64_t header_size = 0;
   std::memcpy(&header_size, bytes.data(), 8);
-  if (header_size > kMaxHeader) broken(path, "header length " + std::to_string(header_size) + " is over the limit of " + std::to_string(kMaxHeader));
+  if (header_size > kMaxHeader)
+    broken(path, "header length " + std::to_string(header_size) + " is over the limit of " + std::to_string(kMaxHeader));
   if (header_size > bytes.size() - 8) broken(path, "header length " + std::to_string(header_size) + " goes beyond the end of the file");
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8, header_size);
-  // Duplicate keys would let two readers see different tensors; the parser alone keeps the last.
-  std::set<std::string> seen;
-  std::string duplicate;
-  Json header;
-  try {
-    header = Json::parse(text, [&](int depth, nlohmann::json::parse_event_t event, Json& parsed) {
-      if (depth > 8) throw Error("safetensors", path.string() + ": header is nested too deeply");
-      if (event == nlohmann::json::parse_event_t::key && depth == 1 && !seen.insert(parsed.get<std::string>()).second) duplicate = parsed.get<std::string>();
-      return true;
-    });
-  } catch (const nlohmann::json::exception& e) {
-    broken(path, std::string("header is not valid JSON: ") + e.what());
-  }
+  HeaderCheck check(path);
+  nlohmann::json::sax_parse(text, &check);
+  // Sorted: keys of an ordered object are found by linear search, and a header may hold very many.
+  const auto header = nlohmann::json::parse(text);
   if (!header.is_object()) broken(path, "header is no JSON object");
-  if (!duplicate.empty()) broken(path, "tensor '" + duplicate + "' stands twice in the header");
   data_begin_ = 8 + header_size;
   const std::size_t data_size = bytes.size() - data_begin_;
 
@@ -77,8 +114,9 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path
       continue;
     }
     const std::string where = "tensor '" + name + "'";
-    if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string() || !value.contains("shape") || !value["shape"].is_array() ||
-        !value.contains("data_offsets") || !value["data_offsets"].is_array() || value["data_offsets"].size() != 2)
+    if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string() || !value.contains("shape") ||
+        !value["shape"].is_array() || !value.contains("data_offsets") || !value["data_offsets"].is_array() ||
+        value["data_offsets"].size() != 2)
       broken(path, where + " lacks dtype, shape or data_offsets");
     Entry entry;
     entry.dtype = value["dtype"].get<std::string>();
@@ -86,18 +124,23 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path
     if (!dtype) broken(path, where + " has the unknown dtype '" + entry.dtype + "'");
     if (value["shape"].size() > kMaxRank) broken(path, where + " has more than " + std::to_string(kMaxRank) + " dimensions");
     std::size_t size = dtype->size;
-    for (const Json& d : value["shape"]) {
+    for (const auto& d : value["shape"]) {
       if (!d.is_number_unsigned()) broken(path, where + " has a dimension that is no whole number of 0 or more");
       const auto n = d.get<std::uint64_t>();
-      if (n > static_cast<std::uint64_t>(INT64_MAX) || __builtin_mul_overflow(size, n, &size)) broken(path, where + " has a shape whose size overflows");
+      if (n > static_cast<std::uint64_t>(INT64_MAX) || __builtin_mul_overflow(size, n, &size))
+        broken(path, where + " has a shape whose size overflows");
       entry.shape.push_back(static_cast<std::int64_t>(n));
     }
-    for (const Json& offset : value["data_offsets"])
+    for (const auto& offset : value["data_offsets"])
       if (!offset.is_number_unsigned()) broken(path, where + " has an offset that is no whole number of 0 or more");
     entry.begin = value["data_offsets"][0].get<std::size_t>();
     entry.end = value["data_offsets"][1].get<std::size_t>();
-    if (entry.begin > entry.end || entry.end > data_size) broken(path, where + " lies outside the file: " + std::to_string(entry.begin) + " to " + std::to_string(entry.end) + " of " + std::to_string(data_size) + " bytes");
-    if (entry.end - entry.begin != size) broken(path, where + " holds " + std::to_string(entry.end - entry.begin) + " bytes; its dtype and shape need " + std::to_string(size));
+    if (entry.begin > entry.end || entry.end > data_size)
+      broken(path, where + " lies outside the file: " + std::to_string(entry.begin) + " to " + std::to_string(entry.end) + " of " +
+                       std::to_string(data_size) + " bytes");
+    if (entry.end - entry.begin != size)
+      broken(path,
+             where + " holds " + std::to_string(entry.end - entry.begin) + " bytes; its dtype and shape need " + std::to_string(size));
     if (size > 0) ranges.emplace_back(entry.begin, entry.end);
     entries_.emplace(name, std::move(entry));
   }
@@ -143,23 +186,44 @@ void save_safetensors(const std::filesystem::path& path, const NamedTensors& ten
   });
 }
 
-NamedTensors load_sharded_safetensors(const std::filesystem::path& folder) {
+SafetensorsFolder::SafetensorsFolder(const std::filesystem::path& folder) {
   const auto single = folder / "model.safetensors", index = folder / "model.safetensors.index.json";
-  if (fs::exists(single)) return SafetensorsFile(single).all();
-  if (!fs::exists(index)) throw Error("model load", folder.string() + " holds neither model.safetensors nor model.safetensors.index.json", "MODEL is a Hugging Face folder or a .gguf file");
+  if (fs::exists(single)) {
+    files_.emplace_back(single);
+    for (const auto& [name, entry] : files_[0].entries()) file_of_[name] = 0;
+    return;
+  }
+  if (!fs::exists(index)) throw Error("model load", folder.string() + " holds neither model.safetensors nor model.safetensors.index.json");
+  std::map<std::string, std::size_t> known;
   const Json map = require<Json>(read_json(index), "weight_map", index.string());
-  std::map<std::string, std::vector<std::string>> by_file;
   for (const auto& [name, file] : map.items()) {
-    if (!file.is_string() || fs::path(file.get<std::string>()).filename() != file.get<std::string>())
+    if (!file.is_string() || file.get<std::string>().empty() || fs::path(file.get<std::string>()).filename() != file.get<std::string>())
       throw Error("model load", index.string() + ": the shard of '" + name + "' is no plain file name");
-    by_file[file.get<std::string>()].push_back(name);
+    const std::string shard = file.get<std::string>();
+    if (!known.contains(shard)) {
+      if (!fs::exists(folder / shard))
+        throw Error("model load", folder.string() + " lacks " + shard + ", which " + index.filename().string() + " names",
+                    "the download is not complete");
+      known[shard] = files_.size();
+      files_.emplace_back(folder / shard);
+    }
+    if (!files_[known[shard]].has(name))
+      throw Error("model load",
+                  (folder / shard).string() + " lacks the tensor '" + name + "', which " + index.filename().string() + " places there");
+    file_of_[name] = known[shard];
   }
-  NamedTensors out;
-  for (const auto& [file, names] : by_file) {
-    const SafetensorsFile shard(folder / file);
-    for (const std::string& name : names) out.emplace(name, shard.tensor(name));
-  }
+}
+
+std::set<std::string> SafetensorsFolder::names() const {
+  std::set<std::string> out;
+  for (const auto& [name, file] : file_of_) out.insert(name);
   return out;
+}
+
+Tensor SafetensorsFolder::tensor(const std::string& name) const {
+  const auto it = file_of_.find(name);
+  assert(it != file_of_.end());
+  return files_[it->second].tensor(name);
 }
 
 }  // namespace assay

@@ -1,6 +1,7 @@
 #pragma once
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -9,8 +10,8 @@
 
 namespace assay {
 
-/// A safetensors file, mapped. The header is checked in full on opening: length, JSON, dtypes, shapes, offsets inside the file, no overlaps, no overflow.
-/// Source of the format: huggingface/safetensors.
+/// A safetensors file, mapped. The header is checked in full on opening: length, JSON, dtypes, shapes, offsets inside the file, no
+/// overlaps, no overflow. Source of the format: huggingface/safetensors.
 class SafetensorsFile {
  public:
   struct Entry {
@@ -35,9 +36,20 @@ class SafetensorsFile {
 };
 
 /// Writes atomically, tensors in order of name, each made contiguous on the CPU.
-void save_safetensors(const std::filesystem::path& path, const NamedTensors& tensors, const std::map<std::string, std::string>& metadata = {});
+void save_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
+                      const std::map<std::string, std::string>& metadata = {});
 
-/// All tensors of a Hugging Face folder: model.safetensors, or the shards that model.safetensors.index.json names.
-NamedTensors load_sharded_safetensors(const std::filesystem::path& folder);
+/// The tensors of a Hugging Face folder: model.safetensors, or the shards that model.safetensors.index.json names. Mapped; nothing is
+/// copied before it is asked for.
+class SafetensorsFolder {
+ public:
+  explicit SafetensorsFolder(const std::filesystem::path& folder);
+  [[nodiscard]] std::set<std::string> names() const;
+  [[nodiscard]] Tensor tensor(const std::string& name) const;
+
+ private:
+  std::vector<SafetensorsFile> files_;
+  std::map<std::string, std::size_t> file_of_;  // tensor -> index into files_
+};
 
 }  // namespace assay

@@ -33,7 +33,7 @@ inline Weights random_weights(const ModelConfig& c) {
     if (c.attn_out_bias) b.b_O = vector(c.d_model, 0, 0.3);
     b.W_gate = random(c.d_mlp, c.d_model, in), b.W_in = random(c.d_mlp, c.d_model, in);
     b.W_out = random(c.d_model, c.d_mlp, 1.0 / std::sqrt(static_cast<double>(c.d_mlp)));
-    if (c.mlp_bias) b.b_in = vector(c.d_mlp, 0, 0.3), b.b_out = vector(c.d_model, 0, 0.3);
+    if (c.mlp_bias) b.b_gate = vector(c.d_mlp, 0, 0.3), b.b_in = vector(c.d_mlp, 0, 0.3), b.b_out = vector(c.d_model, 0, 0.3);
     w.blocks.push_back(b);
   }
   w.ln_final_w = vector(c.d_model, 1.0, 0.2);
@@ -47,8 +47,8 @@ void each_tensor(Weights& w, Visit visit) {
   const bool tied = w.W_U.is_same(w.W_E);
   visit(w.W_E);
   for (auto& b : w.blocks) {
-    for (Tensor* t : {&b.ln1_w, &b.W_Q, &b.W_K, &b.W_V, &b.b_Q, &b.b_K, &b.b_V, &b.W_O, &b.b_O, &b.ln2_w, &b.W_gate, &b.W_in, &b.b_in,
-                      &b.W_out, &b.b_out}) {
+    for (Tensor* t : {&b.ln1_w, &b.W_Q, &b.W_K, &b.W_V, &b.b_Q, &b.b_K, &b.b_V, &b.W_O, &b.b_O, &b.ln2_w, &b.W_gate, &b.W_in, &b.b_gate,
+                      &b.b_in, &b.W_out, &b.b_out}) {
       if (t->defined()) visit(*t);
     }
   }

@@ -24,10 +24,19 @@ std::vector<Slot> slots(const ModelConfig& c, Weights& w) {
     out.push_back({at + "mlp.gate_proj.weight", &b.W_gate, {c.d_mlp, d}});
     out.push_back({at + "mlp.up_proj.weight", &b.W_in, {c.d_mlp, d}});
     out.push_back({at + "mlp.down_proj.weight", &b.W_out, {d, c.d_mlp}});
+    if (c.mlp_bias) {
+      out.push_back({at + "mlp.gate_proj.bias", &b.b_gate, {c.d_mlp}});
+      out.push_back({at + "mlp.up_proj.bias", &b.b_in, {c.d_mlp}});
+      out.push_back({at + "mlp.down_proj.bias", &b.b_out, {d}});
+    }
   }
   out.push_back({"model.norm.weight", &w.ln_final_w, {d}});
   if (!c.tied_embeddings) out.push_back({"lm_head.weight", &w.W_U, {c.d_vocab, d}});
   return out;
+}
+
+Tensor half_split(const Tensor& rows, std::int64_t heads) {
+  return rows.reshape({heads, rows.size(0) / heads / 2, 2, -1}).transpose(1, 2).reshape(rows.sizes()).contiguous();
 }
 
 }  // namespace assay::llama
