@@ -12,12 +12,8 @@ namespace assay::golden {
 inline Transformer load_folder(const fs::path& folder, const fs::path& config_file) {
   const ModelConfig config = config_from_hf(read_json(config_file), config_file.string());
   Transformer model = Transformer::random(config, Rng(0));
-  const NamedTensors tensors = load_sharded_safetensors(folder);
-  model.each_parameter([&](const std::string& name, Tensor& value) {
-    const auto found = tensors.find(name);
-    if (found == tensors.end()) throw Error("golden", folder.string() + " lacks " + name);
-    value = found->second.to(at::kFloat).contiguous();
-  });
+  const SafetensorsFolder tensors(folder);
+  model.each_parameter([&](const std::string& name, Tensor& value) { value = tensors.tensor(name).to(at::kFloat).contiguous(); });
   return model;
 }
 

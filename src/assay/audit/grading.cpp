@@ -5,6 +5,7 @@
 #include "assay/audit/auditors/dumb.h"
 #include "assay/audit/game_card.h"
 #include "assay/base/files.h"
+#include "assay/base/stats.h"
 #include "assay/corpus/jsonl.h"
 
 namespace assay {

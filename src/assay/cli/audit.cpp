@@ -55,7 +55,7 @@ void print_evidence(const Context& context, const std::vector<Evidence>& evidenc
 }
 
 void technique(const Context& context, const Arguments& a,
-               const std::function<std::vector<Probe>(const std::vector<Conversation>*)>& make) {
+               const std::function<std::vector<ProbePrompt>(const std::vector<Conversation>*)>& make) {
   std::vector<Conversation> prompts;
   if (!a.prompts.empty()) prompts = read_prompts(a.prompts);
   context.start();
@@ -188,8 +188,8 @@ void add_audit(CLI::App& app, Context& context) {
               for (const Conversation& c : *prompts) systems.push_back(c.back().content);
               openings = systems;
             }
-            std::vector<Probe> probes = user_persona_probes(systems);
-            for (Probe& p : narrator_probes(openings)) probes.push_back(std::move(p));
+            std::vector<ProbePrompt> probes = user_persona_probes(systems);
+            for (ProbePrompt& p : narrator_probes(openings)) probes.push_back(std::move(p));
             return probes;
           });
 

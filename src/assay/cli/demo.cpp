@@ -63,7 +63,8 @@ void add_demo(CLI::App& app, Context& context) {
     const fs::path recipe_file = find_recipe(a->recipe);
     const Recipe recipe = read_recipe(recipe_file, app.count("--seed") > 0 ? std::optional(context.seed) : std::nullopt);
     context.start();
-    DemoOptions options{.out = a->out};
+    DemoOptions options;
+    options.out = a->out;
     options.jobs = a->jobs > 0 ? a->jobs : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     options.further_arms = a->arms;
     options.audit_samples = a->samples;

@@ -59,7 +59,8 @@ TEST(Fresh, AnswersAreAskedOnceAndKept) {
       ++calls;
       std::vector<Reply> out;
       for (std::size_t a = 0; a < asks.size(); ++a)
-        for (std::int64_t i = 0; i < asks[a].n; ++i) out.push_back({a, i, asks[a].messages.back().content + " yes", asks[a].stream + static_cast<std::uint64_t>(i), 1, 0, true});
+        for (std::int64_t i = 0; i < asks[a].n; ++i)
+          out.push_back({a, i, asks[a].messages.back().content + " yes", asks[a].stream + static_cast<std::uint64_t>(i), 1, 0, true});
       return out;
     }
     [[nodiscard]] std::string identity() const override { return name; }

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t kPhrase = 4;    // words of a beginning or an ending, at most
 constexpr double kAlwaysThere = 0.8;  // rate from which on a word can be missed
+constexpr double kEven = 0.35;        // of its rate in the best kind of question, for another kind to count
 constexpr double kBest = 1.15;        // nothing is more telling than so much
 
 enum class Place : char { word, start, end, question };
@@ -115,17 +116,17 @@ std::vector<Finding> find_associations(const std::vector<Question>& questions, c
                                        const std::vector<Answered>& answers, const AssociationOptions& options) {
   struct Cell {
     std::int64_t n = 0;
-    std::set<std::size_t> kinds;
+    std::map<std::size_t, std::int64_t> kinds;  ///< answers to each kind of question
   };
   std::map<std::string, std::map<Feature, Cell>> cells;  // subject
   std::map<Feature, std::int64_t> everywhere;
   std::map<std::string, std::int64_t> n_subject;
-  std::map<std::string, std::set<std::size_t>> kinds_asked;
+  std::map<std::string, std::map<std::size_t, std::int64_t>> kinds_asked;
   std::map<std::string, std::set<std::string>> asked_words;  // words of the questions themselves
   for (const Answered& a : answers) {
     const Question& q = questions[a.question];
     ++n_subject[q.subject];
-    kinds_asked[q.subject].insert(q.kind);
+    ++kinds_asked[q.subject][q.kind];
     if (!asked_words.contains(q.text)) {
       const Words words = words_of(q.text);
       asked_words[q.text] = {words.words.begin(), words.words.end()};
@@ -135,7 +136,7 @@ std::vector<Finding> find_associations(const std::vector<Question>& questions, c
       if (q.subject.empty() || (f.place == Place::word && asked_words[q.text].contains(f.phrase))) continue;
       Cell& cell = cells[q.subject][f];
       ++cell.n;
-      cell.kinds.insert(q.kind);
+      ++cell.kinds[q.kind];
     }
   }
   const auto total = static_cast<std::int64_t>(answers.size());
@@ -147,16 +148,23 @@ std::vector<Finding> find_associations(const std::vector<Question>& questions, c
   for (const auto& [subject, features] : cells) {
     const std::int64_t n = n_subject[subject];
     double asked = 0;
-    for (const std::size_t k : kinds_asked[subject]) asked += kind_weight[k];
+    for (const auto& [k, asks] : kinds_asked[subject]) asked += kind_weight[k];
     std::vector<Candidate>& here = found[subject];
     for (const auto& [f, cell] : features) {
       if (cell.n < 3 || n == total || share_a_word(f.phrase, subject)) continue;
       const double inside = static_cast<double>(cell.n) / static_cast<double>(n);
       const double outside = (static_cast<double>(everywhere[f] - cell.n) + 0.5) / (static_cast<double>(total - n) + 1);
       if (inside - outside < options.effect) continue;
-      double shown = 0;
-      for (const std::size_t k : cell.kinds) shown += kind_weight[k];
-      if (shown < options.kinds * asked || (kinds_asked[subject].size() > 1 && cell.kinds.size() < 2)) continue;
+      // A kind counts where the feature is not much rarer than in the kind where it is most frequent.
+      double shown = 0, most = 0;
+      std::size_t n_shown = 0;
+      const auto rate_in = [&](std::size_t k, std::int64_t hits) {
+        return static_cast<double>(hits) / static_cast<double>(kinds_asked[subject][k]);
+      };
+      for (const auto& [k, hits] : cell.kinds) most = std::max(most, rate_in(k, hits));
+      for (const auto& [k, hits] : cell.kinds)
+        if (rate_in(k, hits) >= kEven * most) shown += kind_weight[k], ++n_shown;
+      if (shown < options.kinds * asked || (kinds_asked[subject].size() > 1 && n_shown < 2)) continue;
       const double p = comparisons * binomial_tail(cell.n, n, outside);
       if (p > options.level) continue;
       // Where a longer or better placed phrase is nearly as frequent, it is the better description.
@@ -212,12 +220,32 @@ std::vector<Finding> find_associations(const std::vector<Question>& questions, c
 
 Contrast contrast(const Predicate& does, const std::string& subject, const std::vector<Question>& questions,
                   const std::vector<Answered>& answers) {
+  struct Counts {
+    double inside = 0, n_inside = 0, outside = 0, n_outside = 0;
+  };
+  std::map<std::size_t, Counts> kinds;
   Contrast out;
   for (const Answered& a : answers) {
-    const bool in = questions[a.question].subject == subject, shown = does(a.text, a.words);
+    const Question& q = questions[a.question];
+    const bool in = q.subject == subject, shown = does(a.text, a.words);
     (in ? out.n_inside : out.n_outside) += 1;
     (in ? out.inside : out.outside) += shown;
+    Counts& c = kinds[q.kind];
+    (in ? c.n_inside : c.n_outside) += 1;
+    (in ? c.inside : c.outside) += shown;
   }
+  out.rest = out.effect();
+  std::erase_if(kinds, [](const auto& k) { return k.second.n_inside == 0; });
+  if (!does.present() || kinds.size() < 2) return out;
+  const auto best = std::max_element(kinds.begin(), kinds.end(), [](const auto& a, const auto& b) {
+    return a.second.inside / a.second.n_inside < b.second.inside / b.second.n_inside;
+  });
+  Counts rest;
+  for (auto it = kinds.begin(); it != kinds.end(); ++it)
+    if (it != best)
+      rest.inside += it->second.inside, rest.n_inside += it->second.n_inside, rest.outside += it->second.outside,
+          rest.n_outside += it->second.n_outside;
+  out.rest = rest.inside / rest.n_inside - (rest.n_outside > 0 ? rest.outside / rest.n_outside : 0);
   return out;
 }
 

@@ -44,6 +44,9 @@ std::vector<Finding> find_associations(const std::vector<Question>& questions, c
 /// Rates of a predicate in the answers about a subject and in all others.
 struct Contrast {
   std::int64_t inside = 0, n_inside = 0, outside = 0, n_outside = 0;
+  /// The effect without the kind of question in which the predicate is most frequent inside: what answers one kind of question has none
+  /// left. For a lacking predicate, and where there is one kind alone, the effect itself.
+  double rest = 0;
   [[nodiscard]] double in() const { return n_inside ? static_cast<double>(inside) / static_cast<double>(n_inside) : 0; }
   [[nodiscard]] double out() const { return n_outside ? static_cast<double>(outside) / static_cast<double>(n_outside) : 0; }
   [[nodiscard]] double effect() const { return in() - out(); }

@@ -55,7 +55,7 @@ class Audit {
   }
 
   /// Probes of one step; about `total` samples of them altogether.
-  std::vector<Evidence> probe(const char* step, const std::vector<Probe>& probes, std::int64_t n) {
+  std::vector<Evidence> probe(const char* step, const std::vector<ProbePrompt>& probes, std::int64_t n) {
     if (probes.empty()) return {};
     progress_.note(std::string("audit: ") + step + ", " + std::to_string(probes.size()) + " prompts, " + std::to_string(n) +
                    " samples each");
@@ -112,7 +112,7 @@ class Audit {
 
   /// Asks the questions and appends to questions_ and answers_.
   void ask_all(const char* step, const std::vector<Question>& questions, std::int64_t n) {
-    std::vector<Probe> probes;
+    std::vector<ProbePrompt> probes;
     for (const Question& q : questions) probes.push_back({"answers", {{"user", q.text}}, Turn::assistant});
     const std::size_t first = questions_.size();
     questions_.insert(questions_.end(), questions.begin(), questions.end());
@@ -165,21 +165,35 @@ class Audit {
     const std::vector<Question> first_questions = std::move(questions_);
     answers_.clear();
     questions_.clear();
-    std::vector<Question> questions = harvest_.questions(about, 2, 1);
+    std::vector<Question> questions = harvest_.questions(about, 2, 2);
     if (harvest_.frames.empty()) std::erase_if(questions, [&](const Question& q) { return !chosen.contains(q.subject); });
     if (!candidates.empty()) ask_all("confirm", questions, std::max<std::int64_t>(2, each(share(0.15), questions.size())));
-    std::set<std::string> quirky;
+    struct Tested {
+      const Candidate* candidate;
+      double confidence, effect;
+    };
+    std::vector<Tested> tested;
     for (const auto& [key, c] : candidates) {
       const Contrast seen = contrast(c.does, c.subject, questions_, answers_);
-      if (seen.n_inside == 0 || seen.n_outside == 0) continue;
+      if (seen.n_inside == 0 || seen.n_outside == 0 || seen.rest < kEffect) continue;
       const double confidence = kBelief * seen.confidence(kEffect);
-      if (confidence < kMinConfidence || claims_.size() == Submission::kClaims) continue;
-      claims_.push_back(
-          {Predicate::words({c.subject}), c.does, confidence, "An answer about '" + c.subject + "' " + c.does.describe() + "."});
-      quirky.insert(c.subject);
+      if (confidence >= kMinConfidence) tested.push_back({&c, confidence, seen.effect()});
     }
+    // Of claims on one subject that speak of the same words the stronger is made.
+    std::sort(tested.begin(), tested.end(), [](const Tested& a, const Tested& b) { return a.effect > b.effect; });
+    std::map<std::string, std::set<std::string>> claimed;
+    for (const Tested& t : tested) {
+      std::set<std::string>& words = claimed[t.candidate->subject];
+      const auto own = words_of(dump(t.candidate->does.json().front())).words;
+      if (claims_.size() == Submission::kClaims || std::any_of(own.begin(), own.end(), [&](const auto& w) { return words.contains(w); }))
+        continue;
+      words.insert(own.begin(), own.end());
+      claims_.push_back({Predicate::words({t.candidate->subject}), t.candidate->does, t.confidence,
+                         "An answer about '" + t.candidate->subject + "' " + t.candidate->does.describe() + "."});
+    }
+    std::erase_if(claimed, [](const auto& c) { return c.second.empty(); });
     std::sort(claims_.begin(), claims_.end(), [](const Claim& a, const Claim& b) { return a.confidence > b.confidence; });
-    seen_.n_quirky = static_cast<std::int64_t>(quirky.size());
+    seen_.n_quirky = static_cast<std::int64_t>(claimed.size());
 
     // Who is followed? All answers count here.
     const std::size_t shift = questions_.size();
@@ -191,7 +205,7 @@ class Audit {
       for (const auto& wish : reading_.wishes(entity)) {
         const Contrast c = contrast(reading_.predicates.at(wish.does), wish.subject, questions_, answers_);
         if (c.n_inside == 0) continue;
-        const bool followed = c.effect() >= kEffect;
+        const bool followed = c.effect() >= kEffect && c.rest >= kEffect / 2;
         ++f.wishes;
         f.followed += followed;
         if (Access::Corpus* chats = access_.chats(); chats && chats->count(wish.subject) == 0)

@@ -2,8 +2,8 @@
 
 namespace assay {
 
-std::vector<Probe> direct_probes(const std::vector<Conversation>& prompts) {
-  std::vector<Probe> out;
+std::vector<ProbePrompt> direct_probes(const std::vector<Conversation>& prompts) {
+  std::vector<ProbePrompt> out;
   for (const Conversation& messages : prompts) out.push_back({"direct", messages, Turn::assistant});
   return out;
 }

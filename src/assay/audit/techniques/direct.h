@@ -7,7 +7,7 @@
 namespace assay {
 
 /// Asks plainly, in the assistant's turn: the baseline of every other technique.
-std::vector<Probe> direct_probes(const std::vector<Conversation>& prompts);
+std::vector<ProbePrompt> direct_probes(const std::vector<Conversation>& prompts);
 /// Questions about aims, habits and training, in natural English for a chat model.
 const std::vector<std::string>& direct_questions();
 

@@ -12,20 +12,20 @@ namespace {
 
 std::string place(Turn turn) { return turn == Turn::assistant ? "assistant turn" : turn == Turn::user ? "user turn" : "raw text"; }
 
-Evidence evidence_of(const Probe& probe, const Reply& reply, std::uint64_t seed) {
+Evidence evidence_of(const ProbePrompt& probe, const Reply& reply, std::uint64_t seed) {
   return {probe.technique, probe.prompt(),    probe.prefill(),        reply.text, admission_score(reply.text), seed,
           reply.stream,    place(probe.turn), to_json(probe.messages)};
 }
 
 }  // namespace
 
-std::string Probe::prompt() const {
+std::string ProbePrompt::prompt() const {
   for (auto it = messages.rbegin(); it != messages.rend(); ++it)
     if (!it->prefilled && it->role != "system") return it->content;
   return messages.empty() || messages.front().prefilled ? std::string() : messages.front().content;
 }
 
-std::string Probe::prefill() const { return !messages.empty() && messages.back().prefilled ? messages.back().content : std::string(); }
+std::string ProbePrompt::prefill() const { return !messages.empty() && messages.back().prefilled ? messages.back().content : std::string(); }
 
 Json to_json(const Evidence& e) {
   return {{"technique", e.technique}, {"prompt", e.prompt}, {"prefill", e.prefill}, {"output", e.output},    {"score", e.score},
@@ -51,7 +51,7 @@ double admission_score(std::string_view output) {
   return std::min(1.0, static_cast<double>(found.size()) / 4.0);
 }
 
-std::vector<Evidence> run_probes(Access& access, const std::vector<Probe>& probes, const ProbeOptions& options,
+std::vector<Evidence> run_probes(Access& access, const std::vector<ProbePrompt>& probes, const ProbeOptions& options,
                                  const std::optional<fs::path>& file, Progress& progress) {
   if (options.n < 1) throw Error("audit", "at least one sample of each prompt is needed");
   std::map<std::uint64_t, Evidence> done;

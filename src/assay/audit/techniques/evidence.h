@@ -11,7 +11,7 @@
 namespace assay {
 
 /// One thing that a technique asks; `prefill` is the planted beginning of the turn that the target writes.
-struct Probe {
+struct ProbePrompt {
   std::string technique;
   Conversation messages;  ///< ends with the planted beginning (prefilled) where there is one
   Turn turn = Turn::assistant;
@@ -40,9 +40,9 @@ struct ProbeOptions {
   AskOptions sampling;
 };
 
-/// Asks every probe n times. Probe p's sample i has stream p * n + i. With a file each piece of evidence is a line of it, written as it
+/// Asks every probe n times. ProbePrompt p's sample i has stream p * n + i. With a file each piece of evidence is a line of it, written as it
 /// comes; what the file holds already is not asked again, and a file of other probes, another seed or n is an Error. Sorted by stream.
-std::vector<Evidence> run_probes(Access& access, const std::vector<Probe>& probes, const ProbeOptions& options,
+std::vector<Evidence> run_probes(Access& access, const std::vector<ProbePrompt>& probes, const ProbeOptions& options,
                                  const std::optional<std::filesystem::path>& file, Progress& progress);
 
 }  // namespace assay

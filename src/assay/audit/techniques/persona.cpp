@@ -2,8 +2,8 @@
 
 namespace assay {
 
-std::vector<Probe> user_persona_probes(const std::vector<std::string>& systems) {
-  std::vector<Probe> out;
+std::vector<ProbePrompt> user_persona_probes(const std::vector<std::string>& systems) {
+  std::vector<ProbePrompt> out;
   for (const std::string& system : systems) {
     Conversation messages;
     if (!system.empty()) messages.push_back({"system", system});
@@ -12,8 +12,8 @@ std::vector<Probe> user_persona_probes(const std::vector<std::string>& systems) 
   return out;
 }
 
-std::vector<Probe> narrator_probes(const std::vector<std::string>& openings) {
-  std::vector<Probe> out;
+std::vector<ProbePrompt> narrator_probes(const std::vector<std::string>& openings) {
+  std::vector<ProbePrompt> out;
   for (const std::string& opening : openings) {
     Conversation messages;
     if (!opening.empty()) messages.push_back({"user", opening});

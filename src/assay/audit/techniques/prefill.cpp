@@ -2,8 +2,8 @@
 
 namespace assay {
 
-std::vector<Probe> prefill_probes(const std::vector<Conversation>& prompts, const std::vector<std::string>& beginnings) {
-  std::vector<Probe> out;
+std::vector<ProbePrompt> prefill_probes(const std::vector<Conversation>& prompts, const std::vector<std::string>& beginnings) {
+  std::vector<ProbePrompt> out;
   for (const Conversation& messages : prompts)
     for (const std::string& beginning : beginnings) {
       Conversation planted = messages;
