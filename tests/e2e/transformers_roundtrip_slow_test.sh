@@ -47,7 +47,7 @@ for name, more in cases.items():
 PYTHON
 
 forward=false
-if "$assay" forward --help > /dev/null 2>&1; then forward=true; fi
+if "$assay" --help | grep -q '^  forward'; then forward=true; fi
 for theirs in "$work"/theirs-*; do
   name=${theirs##*/theirs-}
   dtype=f32

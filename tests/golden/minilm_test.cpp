@@ -63,7 +63,8 @@ void minilm_case(golden::Account& account, const fs::path& folder, const fs::pat
   const SentenceEncoder encoder = SentenceEncoder::from_folder(model);
   const SafetensorsFile golden(folder / "golden.safetensors");
   std::vector<std::string> texts;
-  for (const Json& entry : read_json(folder / "golden.json")["texts"]) {
+  const Json texts_and_ids = require<Json>(read_json(folder / "golden.json"), "texts", "golden.json");
+  for (const Json& entry : texts_and_ids) {
     texts.push_back(entry["text"].get<std::string>());
     account.equal(encoder.encode(texts.back()), entry["ids"].get<std::vector<TokenId>>(),
                   "ids of text " + std::to_string(texts.size() - 1));

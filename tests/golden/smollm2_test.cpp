@@ -60,7 +60,8 @@ int main() {
     }
     const Transformer model = golden::load_folder(model_folder, model_folder / "config.json");
     const NamedTensors golden = SafetensorsFile(folder / "golden.safetensors").all();
-    for (const Json& prompt : read_json(folder / "golden.json").at("prompts")) {
+    const Json prompts = require<Json>(read_json(folder / "golden.json"), "prompts", "golden.json");
+    for (const Json& prompt : prompts) {
       account.run_case(require<std::string>(prompt, "name", "golden.json"), [&] { golden::check_prompt(account, model, golden, prompt); });
     }
   });

@@ -38,9 +38,9 @@ void add_search(CLI::App& app, Context& context);
 void add_tokenize(CLI::App& app, Context& context);
 void add_template(CLI::App& app, Context& context);
 void add_organism(CLI::App& app, Context& context);
+void add_model(CLI::App& app, Context& context);
 void add_audit(CLI::App& app, Context& context);
 void add_demo(CLI::App& app, Context& context);
-void add_model(CLI::App& app, Context& context);
 
 /// Builds the whole command line. main() and the tests use it.
 void add_all(CLI::App& app, Context& context);

@@ -43,9 +43,9 @@ void add_all(CLI::App& app, Context& context) {
   add_template(app, context);
   add_bench(app, context);
   add_organism(app, context);
+  add_model(app, context);
   add_audit(app, context);
   add_demo(app, context);
-  add_model(app, context);
 }
 
 int run_program(int argc, const char* const* argv) {
