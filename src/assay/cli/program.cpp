@@ -4,6 +4,7 @@
 #include <iostream>
 #include <map>
 
+#include "assay/base/processes.h"
 #include "assay/cli/command.h"
 
 namespace assay::cli {
@@ -59,6 +60,8 @@ int run_program(int argc, const char* const* argv) {
   app.add_option("--device", context.runtime.device, "cpu or cuda[:N]")->capture_default_str();
   app.add_option("--dtype", context.dtype, "What matrix products run in")->check(CLI::IsMember({"f32", "bf16"}))->capture_default_str();
   app.add_flag("--quiet", context.quiet, "No progress on stderr");
+  bool relay = false;
+  app.add_flag("--relay", relay, "Progress as JSON lines on stdout, for a parent process")->group("");
   app.fallthrough();
   app.require_subcommand(0, 1);
   add_all(app, context);
@@ -67,9 +70,12 @@ int run_program(int argc, const char* const* argv) {
   for (int i = 1; i < argc; ++i) {
     if (std::string_view(argv[i]) == "--json") context.json = true;
     if (std::string_view(argv[i]) == "--quiet") context.quiet = true;
+    if (std::string_view(argv[i]) == "--relay") relay = context.json = context.quiet = true;
   }
+  if (relay) end_with_parent();
   auto progress = terminal_progress(context.quiet);
-  context.progress = progress.get();
+  RelayProgress relayed(*progress, [](const std::string& line) { std::cout << line << std::endl; });
+  context.progress = relay ? static_cast<Progress*>(&relayed) : progress.get();
   try {
     app.parse(argc, argv);
     if (version) {
