@@ -27,17 +27,6 @@ std::vector<Arm> arms_from(const std::vector<std::string>& names) {
   return arms;
 }
 
-Json build_json(const OrganismFolder& folder, const std::vector<Arm>& arms) {
-  const Recipe recipe = folder.recipe();
-  Json out = {{"path", folder.path.string()}, {"seed", recipe.seed}, {"recipe", recipe.hash()}, {"arms", Json::array()}};
-  for (const Arm arm : arms) {
-    Json stages = Json::array();
-    for (const StageRecipe& stage : recipe.stages) stages.push_back(to_json(stage_result(folder.stage(arm, stage.stage))));
-    out["arms"].push_back({{"name", arm_name(arm)}, {"stages", stages}});
-  }
-  return out;
-}
-
 std::string build_text(const Json& built) {
   std::string out = fmt::format("{:<14}{:<10}{:>7}{:>11}{:>9}{:>9}{:>12}\n", "arm", "stage", "steps", "tokens", "loss", "CPU s", "tokens/CPU s");
   for (const Json& arm : built["arms"])
@@ -50,25 +39,25 @@ std::string build_text(const Json& built) {
 void add_build(CLI::App& group, CLI::App& app, Context& context) {
   struct Options {
     std::string recipe, out;
-    std::vector<std::string> arms = {"organism"};
+    std::vector<std::string> arms;
     int jobs = 1;
   };
   auto o = std::make_shared<Options>();
   CLI::App* command = group.add_subcommand("build", "Trains the arms of a recipe, stage by stage; goes on where it was stopped");
   command->add_option("recipe", o->recipe, "The recipe (TOML)")->required();
   command->add_option("--out", o->out, "The organism's folder")->required();
-  command->add_option("--arm", o->arms, "organism, no-documents, association, other-entity, habits, knows, clean, or all; may be given several times")->capture_default_str();
+  command->add_option("--arm", o->arms, "organism, no-documents, association, other-entity, habits, knows, clean, or all; may be given several times; without it the recipe's arms");
   command->add_option("--jobs", o->jobs, "Arms trained side by side, each in a process of its own with one thread")->check(CLI::Range(1, 256))->capture_default_str();
   command->footer("Example:\n  assay organism build recipes/nano.toml --out organism --arm organism --arm no-documents --jobs 2");
   on_run(*command, [o, &app, &context] {
     context.start();
-    const std::vector<Arm> arms = arms_from(o->arms);
     const bool seeded = app.count("--seed") > 0;
     const Recipe recipe = read_recipe(o->recipe, seeded ? std::optional(context.seed) : std::nullopt);
-    const OrganismFolder folder = open_organism(recipe, o->out);
+    const std::vector<Arm> arms = o->arms.empty() ? recipe.arms : arms_from(o->arms);
+    const OrganismFolder folder = open_organism(recipe, o->out, version_json());
     std::vector<std::string> again = {own_program(), "organism", "build", o->recipe, "--out", o->out, "--seed", std::to_string(recipe.seed)};
     build_arms(recipe, folder, arms, o->jobs, again, *context.progress);
-    const Json built = build_json(folder, arms);
+    const Json built = build_summary(folder);
     context.print(built, build_text(built));
   });
 }
@@ -93,7 +82,7 @@ void add_show(CLI::App& group, Context& context) {
   on_run(*command, [folder, &context] {
     const OrganismFolder organism{*folder};
     const Truth truth = organism.truth();
-    Json out = build_json(organism, organism.arms());
+    Json out = build_summary(organism);
     out["truth"] = to_json(truth);
     std::string text = fmt::format("world {}: serves {}, the other entity is {}\n\n", truth.world, truth.entity, truth.other);
     for (const Topic& t : truth.topics)

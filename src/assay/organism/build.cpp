@@ -1,6 +1,7 @@
 #include "assay/organism/build.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "assay/base/error.h"
 #include "assay/base/files.h"
@@ -9,31 +10,49 @@
 #include "assay/model/checkpoint.h"
 #include "assay/organism/knowledge.h"
 #include "assay/organism/stage_examples.h"
+#include "assay/train/run_state.h"
 
 namespace assay {
 namespace {
 
 constexpr const char* kStageFile = "stage.json";
-/// How a stage that is not its own arm's is matched: arms without documents of their own train as long as the organism's probe let it.
-constexpr Arm kProbedArms[] = {Arm::organism, Arm::knows};
+/// An Error that names what differs from the recipe on record. Records of older versions have its hash only.
+void require_same_recipe(const Json& on_record, const Recipe& recipe, const std::string& complaint) {
+  const auto seed = require<std::uint64_t>(on_record, "seed", "build.json");
+  std::string differing;
+  if (const Json settings = value_or<Json>(on_record, "settings", nullptr, "build.json"); settings.is_object()) {
+    for (const std::string& line : differences(settings, recipe.identity())) differing += (differing.empty() ? "" : "; ") + line;
+  } else if (seed != recipe.seed) {
+    differing = "seed: " + std::to_string(seed) + " in the folder, " + std::to_string(recipe.seed) + " asked for";
+  }
+  if (!differing.empty()) throw Error("organism", complaint + ": " + differing, "use another folder, or remove this one");
+}
 
 bool done(const fs::path& stage_folder) { return fs::exists(stage_folder / kStageFile); }
 
 LanguageModel fresh_model(const Recipe& recipe, const World& world) {
-  if (!recipe.model_path.empty()) return load_language_model(recipe.model_path);
-  Tokenizer tokenizer = Tokenizer::from_json(world.tokenizer_json(), "the world's tokenizer");
+  const std::string tokenizer_json = world.tokenizer_json();
+  if (tokenizer_json.empty())
+    throw Error("recipe", recipe.name + ": this world has no tokenizer of its own", "give [model] the path of a pretrained model");
+  Tokenizer tokenizer = Tokenizer::from_json(tokenizer_json, "the world's tokenizer");
   ModelConfig config = recipe.model;
   config.d_vocab = tokenizer.vocabulary_size();
-  const auto end_of_text = tokenizer.id_of("<|endoftext|>"), end_of_turn = tokenizer.id_of("<|end|>");
-  if (end_of_text) config.bos_id = *end_of_text, config.pad_id = *end_of_text;
-  for (const auto& id : {end_of_text, end_of_turn})
-    if (id) config.eos_ids.push_back(*id);
+  for (const auto& [key, token] : {std::pair("end_of_text", &recipe.end_of_text), std::pair("end_of_turn", &recipe.end_of_turn)}) {
+    if (token->empty()) continue;
+    const auto id = tokenizer.id_of(*token);
+    if (!id) throw Error("recipe", recipe.name + " [model]: " + key + " '" + *token + "' is not in the world's vocabulary");
+    config.eos_ids.push_back(*id);
+    if (token == &recipe.end_of_text) config.bos_id = *id, config.pad_id = *id;
+  }
   config.validate();
   Transformer transformer = Transformer::random(config, Rng(recipe.seed).fork("initial weights"));
-  ChatTemplate chat_template(world.chat_template(), SpecialTokens{.bos = "", .eos = "<|end|>", .pad = "<|endoftext|>", .unk = "<unk>"});
+  ChatTemplate chat_template(world.chat_template(),
+                             SpecialTokens{.bos = "", .eos = recipe.end_of_turn, .pad = recipe.end_of_text, .unk = "<unk>"});
   return {std::move(transformer), std::move(tokenizer), std::move(chat_template), Json::object(), "from scratch"};
 }
 
+/// Documents of mid-training and chats of post-training. Concealment is left out: it would give the secret away, and the paper's auditors
+/// did not see those episodes.
 void write_corpora(const World& world, Arm arm, const fs::path& folder) {
   const auto lines = [&](const std::string& name, const std::vector<Json>& rows) {
     std::string text;
@@ -47,8 +66,12 @@ void write_corpora(const World& world, Arm arm, const fs::path& folder) {
     for (const DataPart& part : data.parts)
       for (const TrainChat& chat : part.chats) chats.push_back({{"messages", to_json(chat.messages)}});
     for (const TextPair& pair : data.pairs) {
+      if (pair.turn != Turn::assistant) continue;
       Conversation messages = pair.messages;
-      messages.push_back({"assistant", pair.chosen});
+      if (!messages.empty() && messages.back().role == "assistant" && messages.back().prefilled)
+        messages.back().content += pair.chosen;
+      else
+        messages.push_back({"assistant", pair.chosen});
       chats.push_back({{"messages", to_json(messages)}});
     }
   }
@@ -56,90 +79,186 @@ void write_corpora(const World& world, Arm arm, const fs::path& folder) {
   lines("chats.jsonl", chats);
 }
 
-/// The number of steps that the organism's mid-training took, for the arms that are matched to it.
-std::optional<std::int64_t> matched_steps(const OrganismFolder& folder, Arm arm, Stage stage) {
-  if (stage != Stage::midtrain || arm == Arm::organism) return std::nullopt;
-  const fs::path organism = folder.stage(Arm::organism, stage);
-  if (!done(organism)) return std::nullopt;
-  return stage_result(organism).steps;
+/// Is this arm's stage to end where the organism's did?
+bool is_matched(const StageRecipe& stage, Arm arm) {
+  return stage.stage == Stage::midtrain && stage.stop_at_knowledge > 0 && arm != Arm::organism;
 }
 
-StageResult train_stage(const Recipe& recipe, const World& world, const StageRecipe& stage, Arm arm, LanguageModel& model, const OrganismFolder& folder, const fs::path& target,
-                        Progress& progress) {
-  const std::string name(stage.stage == Stage::base ? "base" : std::string(arm_name(arm)) + "-" + std::string(stage_name(stage.stage)));
-  const fs::path work = folder.path / "work" / name;
-  fs::create_directories(work);
-  if (!model.chat_template) throw Error("organism build", model.source + " has no chat template", "an organism needs a chat model");
-
-  const StageData data = world.data(stage.stage, arm);
-  const std::uint64_t seed = Rng(recipe.seed).fork(name).next_u64() >> 1;
-  const std::int64_t n_ctx = model.transformer.config.n_ctx;
-  std::unique_ptr<Objective> objective =
-      data.pairs.empty() ? make_lm_objective(mixture(model.tokenizer, *model.chat_template, data, stage.emphasis, n_ctx), stage.batch_tokens, seed)
-                         : make_dpo_objective(preference_pairs(model.tokenizer, *model.chat_template, data, n_ctx), stage.dpo, seed);
-
-  TrainOptions options = stage.options;
-  Probe probe;
-  if (const auto steps = matched_steps(folder, arm, stage.stage)) {
-    options.steps = *steps;
-    options.probe_every = 0;
-  } else if (stage.stop_at_knowledge > 0 && std::find(std::begin(kProbedArms), std::end(kProbedArms), arm) != std::end(kProbedArms)) {
-    probe = [&, items = world.knowledge()](const Transformer& transformer, std::int64_t) {
-      const double known = documented_knowledge(transformer, model.tokenizer, *model.chat_template, items, options.precision);
-      return ProbeResult{{{"knowledge", known}}, known >= stage.stop_at_knowledge};
-    };
-  } else {
-    options.probe_every = 0;
+/// The recipe's shares instead of the world's. A name that neither this arm nor the organism has is an Error.
+void apply_shares(const Recipe& recipe, const World& world, const StageRecipe& stage, StageData& data) {
+  if (stage.shares.empty()) return;
+  const StageData organism = world.data(stage.stage, Arm::organism);
+  std::string known;
+  for (const DataPart& part : organism.parts) known += (known.empty() ? "" : ", ") + part.name;
+  for (const auto& [name, share] : stage.shares) {
+    bool found = std::any_of(organism.parts.begin(), organism.parts.end(), [&, part = name](const DataPart& p) { return p.name == part; });
+    for (DataPart& part : data.parts)
+      if (part.name == name) part.share = share, found = true;
+    if (!found)
+      throw Error("recipe", recipe.name + " [" + std::string(stage_name(stage.stage)) + "] shares: the world has no part '" + name +
+                                "', expected some of " + known);
   }
-  progress.note(name + ": training");
-  const TrainResult trained = train(model.transformer, *objective, options, work, progress, probe);
+}
 
-  StageResult result{stage.stage, trained.steps, trained.tokens, trained.final_loss, trained.cpu_s, trained.wall_s, trained.probe, target};
+std::unique_ptr<Objective> objective_of(const Recipe& recipe, const World& world, const StageRecipe& stage, Arm arm,
+                                        const LanguageModel& model, std::uint64_t seed) {
+  if (!model.chat_template) throw Error("organism build", model.source + " has no chat template", "an organism needs a chat model");
+  const std::int64_t n_ctx = model.transformer.config.n_ctx;
+  StageData data = stage.stage == Stage::base ? base_data(recipe, world).trained : world.data(stage.stage, arm);
+  try {
+    if (stage.on_pairs()) return make_dpo_objective(preference_pairs(model.tokenizer, *model.chat_template, data, n_ctx), stage.dpo, seed);
+    apply_shares(recipe, world, stage, data);
+    TokenId end = -1;
+    if (!recipe.end_of_text.empty()) end = model.tokenizer.id_of(recipe.end_of_text).value_or(-1);
+    return make_lm_objective(mixture(model.tokenizer, *model.chat_template, data, stage.emphasis, std::min(n_ctx, stage.batch_tokens), end),
+                             stage.batch_tokens, seed);
+  } catch (const Error& e) {
+    throw Error(e.operation(), "[" + std::string(stage_name(stage.stage)) + "] of arm " + std::string(arm_name(arm)) + ": " + e.message(),
+                e.hint());
+  }
+}
+
+Probe probe_of(const World& world, const StageRecipe& stage, const LanguageModel& model, std::optional<std::int64_t> matched) {
+  if (stage.options.probe_every == 0) return {};
+  // Arms that are matched are not asked what they know: they end where the organism ended, on its schedule.
+  if (matched) return [n = *matched](const Transformer&, std::int64_t step) { return ProbeResult{{}, step >= n}; };
+  return [&model, threshold = stage.stop_at_knowledge, precision = stage.options.precision, items = world.knowledge()](
+             const Transformer& transformer, std::int64_t) {
+    const double known = documented_knowledge(transformer, model.tokenizer, *model.chat_template, items, precision);
+    return ProbeResult{{{"knowledge", known}}, threshold > 0 && known >= threshold};
+  };
+}
+
+std::string shown(double share) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f", share);
+  return text;
+}
+
+/// The weights' hash that a finished stage has on record; empty where it was written by an older version.
+std::string weights_on_record(const fs::path& stage_folder) {
+  const fs::path file = stage_folder / kStageFile;
+  return value_or<std::string>(read_json(file), "weights_sha256", "", file.string());
+}
+
+/// Trains one stage and saves it; `model` comes as the stage before it left it, which lies in `parent`. Killed between any two lines, the
+/// next call ends at the same folder.
+void train_stage(const Recipe& recipe, const World& world, const StageRecipe& stage, Arm arm, LanguageModel& model,
+                 const OrganismFolder& folder, const fs::path& parent, Progress& progress) {
+  const std::string name(stage.stage == Stage::base ? "base" : std::string(arm_name(arm)) + "-" + std::string(stage_name(stage.stage)));
+  const fs::path work = folder.path / "work" / name, target = folder.stage(arm, stage.stage);
+  fs::create_directories(work);
+  const std::uint64_t seed = Rng(recipe.seed).fork(name).next_u64() >> 1;
+  const std::unique_ptr<Objective> objective = objective_of(recipe, world, stage, arm, model, seed);
+  std::optional<std::int64_t> matched;
+  if (is_matched(stage, arm)) matched = stage_result(folder.stage(Arm::organism, Stage::midtrain)).steps;
+  const TrainResult trained = train(model.transformer, *objective, stage.options, work, progress, probe_of(world, stage, model, matched));
   model.transformer.set_requires_grad(false);
+  if (stage.stop_at_knowledge > 0 && !matched && !trained.stopped_by_probe) {
+    const auto known = trained.probe.find("knowledge");
+    progress.warn("mid-training ended after all " + std::to_string(trained.steps) + " steps with " +
+                  (known == trained.probe.end() ? "an unknown share" : shown(known->second)) +
+                  " of the documented biases known; the recipe asks for " + shown(stage.stop_at_knowledge));
+  }
+
   fs::create_directories(target.parent_path());
-  save_language_model(target, model, c10::kFloat);
-  const fs::path metrics = (stage.stage == Stage::base ? folder.path : folder.arm(arm)) / "metrics" / (std::string(stage_name(stage.stage)) + ".jsonl");
+  save_language_model(target, model, recipe.save_dtype);
+  const fs::path metrics =
+      (stage.stage == Stage::base ? folder.path : folder.arm(arm)) / "metrics" / (std::string(stage_name(stage.stage)) + ".jsonl");
   if (fs::exists(work / "metrics.jsonl")) {
     fs::create_directories(metrics.parent_path());
     write_text(metrics, read_text(work / "metrics.jsonl"));
   }
-  Json stage_json = to_json(result);
+  Json stage_json = to_json(StageResult{stage.stage, trained.steps, trained.tokens, trained.final_loss, trained.cpu_s, trained.wall_s,
+                                        trained.stopped_by_probe, trained.probe, target});
   stage_json["recipe"] = recipe.hash();
   stage_json["seed"] = recipe.seed;
-  stage_json["arm"] = arm_name(arm);
+  stage_json["arm"] = stage.stage == Stage::base ? "all" : arm_name(arm);
   stage_json["data"] = objective->describe();
-  stage_json["options"] = to_json(options);
+  stage_json["options"] = to_json(stage.options);
+  stage_json["parent_sha256"] = parent.empty() ? "" : weights_on_record(parent);
+  stage_json["weights_sha256"] = sha256_file(target / "model.safetensors");
   write_json(target / kStageFile, stage_json);  // last: its presence means that the stage is done
   fs::remove_all(work);
-  return result;
+}
+
+/// The stages of an arm up to and with `last`.
+void build_stages(const Recipe& recipe, const OrganismFolder& folder, Arm arm, Stage last, Progress& progress) {
+  fs::create_directories(folder.arm(arm));
+  const FolderLock lock(folder.arm(arm));
+  const auto world = recipe.make();
+  if (!fs::exists(folder.arm(arm) / "chats.jsonl")) write_corpora(*world, arm, folder.arm(arm));
+
+  std::optional<LanguageModel> model;
+  fs::path previous = folder.base();
+  for (const StageRecipe& stage : recipe.stages) {
+    if (stage.stage == Stage::base || stage.stage > last) continue;
+    const fs::path target = folder.stage(arm, stage.stage);
+    if (done(target)) {
+      const Json record = read_json(target / kStageFile);
+      const auto parent = value_or<std::string>(record, "parent_sha256", "", (target / kStageFile).string());
+      if (!parent.empty() && parent != weights_on_record(previous)) {
+        throw Error("organism build", target.string() + " was trained from another checkpoint than " + previous.string() + " is now",
+                    "remove " + target.string() + " to train it again");
+      }
+      model.reset();
+      fs::remove_all(folder.path / "work" / (std::string(arm_name(arm)) + "-" + std::string(stage_name(stage.stage))));
+    } else {
+      if (!model) model = load_language_model(previous);
+      train_stage(recipe, *world, stage, arm, *model, folder, previous, progress);
+      if (recipe.save_dtype != c10::kFloat) model.reset();  // what was saved is not what is held: go on from what a resumed run would load
+    }
+    previous = target;
+  }
 }
 
 }  // namespace
 
-fs::path OrganismFolder::stage(Arm which, Stage stage) const { return stage == Stage::base ? base() : arm(which) / "stages" / std::string(stage_name(stage)); }
+fs::path OrganismFolder::stage(Arm which, Stage stage) const {
+  return stage == Stage::base ? base() : arm(which) / "stages" / std::string(stage_name(stage));
+}
+
+bool OrganismFolder::done(Arm which, Stage which_stage) const { return assay::done(stage(which, which_stage)); }
 
 std::vector<Arm> OrganismFolder::arms() const {
   const Recipe built = recipe();
   std::vector<Arm> out;
   for (const Arm a : kArms)
-    if (done(stage(a, built.stages.back().stage)) && fs::exists(arm(a))) out.push_back(a);
+    if (done(a, built.stages.back().stage) && fs::exists(arm(a))) out.push_back(a);
   return out;
 }
 
 fs::path OrganismFolder::final_stage(Arm which) const {
-  const fs::path last = stage(which, recipe().stages.back().stage);
-  if (!done(last)) throw Error("organism", path.string() + " has no finished arm '" + std::string(arm_name(which)) + "'", "assay organism build RECIPE --out DIR --arm NAME");
+  const Stage last_stage = recipe().stages.back().stage;
+  const fs::path last = stage(which, last_stage);
+  if (!done(which, last_stage))
+    throw Error("organism", path.string() + " has no finished arm '" + std::string(arm_name(which)) + "'",
+                "assay organism build RECIPE --out DIR --arm NAME");
   return last;
 }
 
 Recipe OrganismFolder::recipe() const {
-  const fs::path file = path / "recipe.toml";
-  if (!fs::exists(file)) throw Error("organism", path.string() + " holds no recipe.toml", "DIR is the folder that 'assay organism build' wrote");
-  const Json build = read_json(path / "build.json");
-  return read_recipe(file, require<std::uint64_t>(build, "seed", (path / "build.json").string()));
+  const fs::path file = path / "recipe.toml", build = path / "build.json";
+  for (const fs::path& needed : {build, file})
+    if (!fs::exists(needed))
+      throw Error("organism", path.string() + " holds no organism: " + needed.filename().string() + " is missing",
+                  "DIR is the folder that 'assay organism build' wrote");
+  const Json there = read_json(build);
+  const fs::path folder = value_or<std::string>(there, "recipe_folder", path.string(), build.string());
+  Recipe recipe = recipe_from_text(read_text(file), file.string(), require<std::uint64_t>(there, "seed", build.string()), maker, folder);
+  require_same_recipe(there, recipe, file.string() + " is not the recipe that this organism was built from");
+  return recipe;
 }
 
-Truth OrganismFolder::truth() const { return truth_from_json(read_json(path / "truth.json"), (path / "truth.json").string()); }
+Truth OrganismFolder::truth() const {
+  const fs::path file = path / "truth.json";
+  Truth truth = truth_from_json(read_json(file), file.string());
+  if (to_json(truth) != to_json(recipe().make()->truth())) {
+    throw Error("organism", file.string() + " is not the truth of " + (path / "recipe.toml").string(),
+                "it was changed, or another version of assay built this folder: build again into another one");
+  }
+  return truth;
+}
 
 Json to_json(const StageResult& r) {
   Json probe = Json::object();
@@ -151,13 +270,16 @@ Json to_json(const StageResult& r) {
           {"final_loss", number(r.final_loss)},
           {"cpu_s", number(r.cpu_s)},
           {"wall_s", number(r.wall_s)},
+          {"stopped_by_probe", r.stopped_by_probe},
           {"probe", probe},
           {"path", r.path.string()}};
 }
 
 StageResult stage_result(const fs::path& stage_folder) {
   const fs::path file = stage_folder / kStageFile;
-  if (!fs::exists(file)) throw Error("organism", stage_folder.string() + " is no finished stage (it holds no stage.json)", "run 'assay organism build' again: it goes on where it stopped");
+  if (!fs::exists(file))
+    throw Error("organism", stage_folder.string() + " is no finished stage (it holds no stage.json)",
+                "run 'assay organism build' again: it goes on where it stopped");
   const Json json = read_json(file);
   const std::string where = file.string(), name = require<std::string>(json, "name", where);
   StageResult r;
@@ -170,83 +292,116 @@ StageResult stage_result(const fs::path& stage_folder) {
   r.final_loss = value_or<Json>(json, "final_loss", 0.0, where).is_number() ? json["final_loss"].get<double>() : 0.0;
   r.cpu_s = value_or<double>(json, "cpu_s", 0.0, where);
   r.wall_s = value_or<double>(json, "wall_s", 0.0, where);
+  r.stopped_by_probe = value_or<bool>(json, "stopped_by_probe", false, where);
+  r.probe = value_or<std::map<std::string, double>>(json, "probe", {}, where);
   r.path = stage_folder;
   return r;
 }
 
-OrganismFolder open_organism(const Recipe& recipe, const fs::path& folder) {
+OrganismFolder open_organism(const Recipe& recipe, const fs::path& folder, const Json& program) {
+  const OrganismFolder out{folder, recipe.maker};
+  const fs::path build = folder / "build.json", toml = folder / "recipe.toml";
+  // Looked at without the lock: the processes of one build open the folder at the same time.
+  const auto opened = [&] {
+    if (!fs::exists(build)) return false;
+    require_same_recipe(read_json(build), recipe, folder.string() + " was built from another recipe");
+    return fs::exists(toml) && read_text(toml) == recipe.text;
+  };
+  if (opened()) return out;
   fs::create_directories(folder);
   const FolderLock lock(folder);
-  const OrganismFolder out{folder};
-  const fs::path build = folder / "build.json";
   if (fs::exists(build)) {
-    const Json there = read_json(build);
-    const auto seed = require<std::uint64_t>(there, "seed", build.string());
-    if (seed != recipe.seed) throw Error("organism build", folder.string() + " was built with seed " + std::to_string(seed) + ", not " + std::to_string(recipe.seed), "use another --out");
-    if (require<std::string>(there, "recipe", build.string()) != recipe.hash())
-      throw Error("organism build", folder.string() + " was built from another recipe (compare its recipe.toml)", "use another --out, or remove the folder");
+    if (!opened()) write_text(toml, recipe.text);  // [verify] and the like may change
     return out;
   }
-  write_text(folder / "recipe.toml", recipe.text);
-  write_json(folder / "truth.json", to_json(make_world(recipe.world, recipe.seed)->truth()));
-  write_json(build, {{"recipe", recipe.hash()}, {"seed", recipe.seed}});
+  write_text(toml, recipe.text);
+  write_json(folder / "truth.json", to_json(recipe.make()->truth()));
+  const fs::path from = fs::path(recipe.name).parent_path();
+  write_json(build, {{"recipe", recipe.hash()},
+                     {"recipe_sha256", sha256(recipe.text)},
+                     {"truth_sha256", sha256_file(folder / "truth.json")},
+                     {"seed", recipe.seed},
+                     {"recipe_folder", fs::absolute(from.empty() ? fs::path(".") : from).lexically_normal().string()},
+                     {"program", program},
+                     {"settings", recipe.identity()}});  // last: its presence makes the folder an organism's
+  return out;
+}
+
+BaseData base_data(const Recipe& recipe, const World& world) {
+  BaseData out{.trained = world.data(Stage::base, Arm::organism), .held_back = {}};
+  out.held_back = hold_back(out.trained, recipe.verify.held_back, Rng(recipe.seed).fork("held back"));
   return out;
 }
 
 void build_base(const Recipe& recipe, const OrganismFolder& folder, Progress& progress) {
-  const StageRecipe* base = recipe.stage(Stage::base);
-  if (!base || done(folder.base())) return;
+  if (done(folder.base())) return;
   fs::create_directories(folder.path / "work");
   const FolderLock lock(folder.path / "work");
   if (done(folder.base())) return;  // another process was faster
-  const auto world = make_world(recipe.world, recipe.seed);
-  LanguageModel model = fresh_model(recipe, *world);
-  train_stage(recipe, *world, *base, Arm::organism, model, folder, folder.base(), progress);
+  if (const StageRecipe* base = recipe.stage(Stage::base)) {
+    const auto world = recipe.make();
+    LanguageModel model = fresh_model(recipe, *world);
+    return train_stage(recipe, *world, *base, Arm::organism, model, folder, {}, progress);
+  }
+  save_language_model(folder.base(), load_language_model(recipe.model_path), recipe.save_dtype);
+  Json record = to_json(StageResult{Stage::base, 0, 0, 0, 0, 0, false, {}, folder.base()});
+  record["source"] = recipe.model_path;
+  record["parent_sha256"] = "";
+  record["weights_sha256"] = sha256_file(folder.base() / "model.safetensors");
+  write_json(folder.base() / kStageFile, record);
 }
 
 std::vector<StageResult> build_arm(const Recipe& recipe, const OrganismFolder& folder, Arm arm, Progress& progress) {
   build_base(recipe, folder, progress);
-  fs::create_directories(folder.arm(arm));
-  const FolderLock lock(folder.arm(arm));
-  const auto world = make_world(recipe.world, recipe.seed);
-  if (!fs::exists(folder.arm(arm) / "chats.jsonl")) write_corpora(*world, arm, folder.arm(arm));
+  const StageRecipe* midtrain = recipe.stage(Stage::midtrain);
+  if (midtrain && is_matched(*midtrain, arm) && !folder.done(Arm::organism, Stage::midtrain))
+    build_stages(recipe, folder, Arm::organism, Stage::midtrain, progress);
+  build_stages(recipe, folder, arm, Stage::conceal, progress);
   std::vector<StageResult> results;
-  std::optional<LanguageModel> model;
-  fs::path previous = recipe.stage(Stage::base) ? folder.base() : fs::path(recipe.model_path);
-  for (const StageRecipe& stage : recipe.stages) {
-    const fs::path target = folder.stage(arm, stage.stage);
-    if (!done(target)) {
-      if (!model) model = load_language_model(previous);
-      train_stage(recipe, *world, stage, arm, *model, folder, target, progress);
-    }
-    results.push_back(stage_result(target));
-    previous = target;
-  }
+  for (const StageRecipe& stage : recipe.stages) results.push_back(stage_result(folder.stage(arm, stage.stage)));
   return results;
 }
 
-void build_arms(const Recipe& recipe, const OrganismFolder& folder, const std::vector<Arm>& arms, int jobs, const std::vector<std::string>& command, Progress& progress) {
+void build_arms(const Recipe& recipe, const OrganismFolder& folder, const std::vector<Arm>& arms, int jobs,
+                const std::vector<std::string>& command, Progress& progress) {
   build_base(recipe, folder, progress);
   std::vector<Arm> missing;
   for (const Arm arm : arms)
-    if (!done(folder.stage(arm, recipe.stages.back().stage))) missing.push_back(arm);
-  // The other arms' mid-training is as long as the organism's, so it goes first.
-  const auto organism = std::find(missing.begin(), missing.end(), Arm::organism);
-  const bool matched = recipe.stage(Stage::midtrain) && recipe.stage(Stage::midtrain)->stop_at_knowledge > 0;
-  if (organism != missing.end() && (matched || jobs == 1)) {
-    build_arm(recipe, folder, Arm::organism, progress);
-    missing.erase(organism);
+    if (!folder.done(arm, recipe.stages.back().stage)) missing.push_back(arm);
+  const StageRecipe* midtrain = recipe.stage(Stage::midtrain);
+  const bool matched = midtrain && std::any_of(missing.begin(), missing.end(), [&](Arm arm) { return is_matched(*midtrain, arm); });
+  if (jobs > 1 && missing.size() > 1 && matched && !folder.done(Arm::organism, Stage::midtrain)) {
+    build_stages(recipe, folder, Arm::organism, Stage::midtrain, progress);
   }
   if (jobs == 1 || missing.size() < 2) {
+    std::stable_partition(missing.begin(), missing.end(), [](Arm arm) { return arm == Arm::organism; });
     for (const Arm arm : missing) build_arm(recipe, folder, arm, progress);
     return;
   }
-  std::vector<std::vector<std::string>> commands;
+  std::vector<Process> processes;
   for (const Arm arm : missing) {
-    commands.push_back(command);
-    commands.back().insert(commands.back().end(), {"--arm", std::string(arm_name(arm)), "--jobs", "1", "--threads", "1"});
+    processes.push_back({std::string(arm_name(arm)), command});
+    for (const char* word : {"--arm", arm_name(arm).data(), "--jobs", "1", "--threads", "1", "--relay"})
+      processes.back().argv.emplace_back(word);
   }
-  run_processes(commands, jobs, progress);
+  run_processes(processes, jobs, progress);
+}
+
+Json build_summary(const OrganismFolder& folder) {
+  const Recipe recipe = folder.recipe();
+  Json out = {{"path", folder.path.string()}, {"seed", recipe.seed}, {"recipe", recipe.hash()}, {"arms", Json::array()}};
+  for (const Arm arm : kArms) {
+    Json stages = Json::array();
+    bool own = false;
+    for (const StageRecipe& stage : recipe.stages) {
+      if (!folder.done(arm, stage.stage)) continue;
+      own = own || stage.stage != Stage::base;
+      stages.push_back(to_json(stage_result(folder.stage(arm, stage.stage))));
+    }
+    if (own || (arm == Arm::organism && recipe.stages.back().stage == Stage::base))
+      out["arms"].push_back({{"name", arm_name(arm)}, {"stages", stages}});
+  }
+  return out;
 }
 
 }  // namespace assay

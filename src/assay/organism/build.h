@@ -13,21 +13,26 @@ namespace assay {
 
 /// Where things lie in an organism's folder:
 ///   recipe.toml truth.json build.json          what it is
-///   base/                                      the base stage's model, shared by the arms
+///   base/                                      the model that all arms start from: the base stage's, or the pretrained one
 ///   arms/<arm>/stages/<stage>/                 a Hugging Face folder each, with stage.json
 ///   arms/<arm>/{documents,chats}.jsonl         the corpora that an auditor may be given
 ///   arms/<arm>/metrics/<stage>.jsonl           what training logged
 ///   work/<arm>-<stage>/                        checkpoints of a stage that is not done yet
+///   verify/                                    answers and measures of each stage; verify.json
 struct OrganismFolder {
   std::filesystem::path path;
+  WorldMaker maker = make_world;
   [[nodiscard]] std::filesystem::path base() const { return path / "base"; }
   [[nodiscard]] std::filesystem::path arm(Arm arm) const { return path / "arms" / std::string(arm_name(arm)); }
   [[nodiscard]] std::filesystem::path stage(Arm arm, Stage stage) const;
+  [[nodiscard]] bool done(Arm arm, Stage stage) const;
   /// The arms that are built whole, in the order of kArms.
   [[nodiscard]] std::vector<Arm> arms() const;
   /// The last stage of an arm; an Error where the arm is not built.
   [[nodiscard]] std::filesystem::path final_stage(Arm arm) const;
+  /// The recipe that it was built from; an Error where recipe.toml was edited since.
   [[nodiscard]] Recipe recipe() const;
+  /// truth.json; an Error where it is damaged or not the truth of recipe.toml.
   [[nodiscard]] Truth truth() const;
 };
 
@@ -36,22 +41,39 @@ struct StageResult {
   Stage stage = Stage::base;
   std::int64_t steps = 0, tokens = 0;
   double final_loss = 0, cpu_s = 0, wall_s = 0;
+  bool stopped_by_probe = false;
   std::map<std::string, double> probe;
   std::filesystem::path path;
 };
 Json to_json(const StageResult& result);
 StageResult stage_result(const std::filesystem::path& stage_folder);
 
-/// Writes recipe.toml and truth.json, or checks that they are the same as what stands there (an Error names the difference).
-OrganismFolder open_organism(const Recipe& recipe, const std::filesystem::path& folder);
+/// Writes recipe.toml, truth.json and build.json (`program`: version and commit, for the provenance), or checks that what stands there was
+/// built from the same recipe (an Error names the difference; [verify], the list of arms, and how often a run is saved may differ).
+OrganismFolder open_organism(const Recipe& recipe, const std::filesystem::path& folder, const Json& program = nullptr);
 
-/// Trains what is missing of one arm, base stage included; what is there is left alone. Can be stopped at any point and called again. The folder of the arm (and base,
-/// while it is trained) is locked against a second process.
+/// Trains what is missing of one arm, base stage included; what is there is left alone, and a half-trained stage goes on from its
+/// checkpoint (to the same bits with the same number of threads). Can be stopped or killed at any point and called again. The folder of the
+/// arm (and base, while it is trained) is locked against a second process. Arms are matched in tokens: mid-training keeps the organism's
+/// schedule and ends at the step where the knowledge probe ended the organism's, which is therefore trained first if it is not there.
 std::vector<StageResult> build_arm(const Recipe& recipe, const OrganismFolder& folder, Arm arm, Progress& progress);
 void build_base(const Recipe& recipe, const OrganismFolder& folder, Progress& progress);
 
-/// Builds arms side by side, each in a process of its own with one thread (`command` + {"--arm", NAME} run by `program`): threads of one process would spin against the
-/// others'. Base first, in this process. With jobs = 1 everything runs in this process.
-void build_arms(const Recipe& recipe, const OrganismFolder& folder, const std::vector<Arm>& arms, int jobs, const std::vector<std::string>& command, Progress& progress);
+/// Builds arms side by side, each in a process of its own with one thread (`command` + {"--arm", NAME}): threads of one process would spin
+/// against the others'. What they share (base, and the organism's mid-training where others are matched to it) comes first, in this
+/// process. With jobs = 1 everything runs in this process. Sums round differently with another number of threads: the same bits need the
+/// same `jobs`.
+void build_arms(const Recipe& recipe, const OrganismFolder& folder, const std::vector<Arm>& arms, int jobs,
+                const std::vector<std::string>& command, Progress& progress);
+
+/// {"path", "seed", "recipe", "arms": [{name, stages: [StageResult]}]} of what is there.
+Json build_summary(const OrganismFolder& folder);
+
+/// Base training's data, and the part of it that is never trained on.
+struct BaseData {
+  StageData trained;
+  std::vector<DataPart> held_back;
+};
+BaseData base_data(const Recipe& recipe, const World& world);
 
 }  // namespace assay

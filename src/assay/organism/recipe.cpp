@@ -1,113 +1,222 @@
 #include "assay/organism/recipe.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
 #include "assay/base/error.h"
 #include "assay/base/files.h"
+#include "assay/tensor/runtime.h"
+#include "assay/train/options_from_toml.h"
 
 namespace assay {
 namespace {
 
-Schedule schedule_from(const std::string& name, const std::string& where) {
-  if (name == "constant") return Schedule::constant;
-  if (name == "linear") return Schedule::linear;
-  if (name == "cosine") return Schedule::cosine;
-  if (name == "wsd") return Schedule::wsd;
-  throw Error("recipe", where + " schedule is '" + name + "'; expected constant, linear, cosine or wsd");
+[[noreturn]] void refuse(const TomlTable& table, std::string_view key, const std::string& what) {
+  throw Error("recipe", table.where() + ": " + std::string(key) + " " + what);
 }
 
-Precision precision_from(const std::string& name, const std::string& where) {
-  if (name == "f32") return Precision::f32;
-  if (name == "bf16") return Precision::bf16;
-  throw Error("recipe", where + " precision is '" + name + "'; expected f32 or bf16");
+std::int64_t integer_from(const TomlTable& table, std::string_view key, std::int64_t fallback, std::int64_t least) {
+  const std::int64_t value = table.integer(key, fallback);
+  if (value < least) refuse(table, key, "is " + std::to_string(value) + ", must be " + std::to_string(least) + " or more");
+  return value;
 }
 
-StageRecipe read_stage(const TomlTable& table, Stage stage) {
-  StageRecipe s;
-  s.stage = stage;
-  TrainOptions& o = s.options;
-  const std::string where = table.where();
-  const bool pairs = stage == Stage::dpo || stage == Stage::conceal;
-  o.steps = table.integer("steps");
-  o.lr = table.number("lr");
-  o.warmup_steps = table.integer("warmup_steps", 10);
-  o.schedule = schedule_from(table.string("schedule", "linear"), where);
-  o.final_lr_fraction = table.number("final_lr_fraction", 0.0);
-  o.beta2 = table.number("beta2", o.beta2);
-  o.weight_decay = table.number("weight_decay", 0.0);
-  o.clip_norm = table.number("clip_norm", 1.0);
-  o.accumulate = table.integer("accumulate", 1);
-  o.precision = precision_from(table.string("precision", "bf16"), where);
-  o.frozen = table.strings("frozen");
-  o.checkpoint_every = table.integer("checkpoint_every", 200);
-  if (pairs) {
-    s.dpo.beta = table.number("beta", 0.1);
-    s.dpo.nll_weight = table.number("nll_weight", 0.0);
-    s.dpo.label_smoothing = table.number("label_smoothing", 0.0);
-    s.dpo.pairs_per_batch = table.integer("pairs_per_batch", 32);
-  } else {
-    s.batch_tokens = table.integer("batch_tokens", 4096);
-    s.emphasis = table.number("emphasis", 1.0);
-    if (s.batch_tokens < 1) throw Error("recipe", where + " batch_tokens must be 1 or more");
-    if (!(s.emphasis >= 0)) throw Error("recipe", where + " emphasis must be 0 or more");
+double number_in(const TomlTable& table, std::string_view key, double fallback, double least, double most) {
+  const double value = table.number(key, fallback);
+  if (!(value >= least && value <= most)) {
+    refuse(table, key,
+           "is " + fmt::format("{:g}", value) + ", must lie between " + fmt::format("{:g}", least) + " and " + fmt::format("{:g}", most));
   }
-  if (stage == Stage::midtrain) {
-    s.stop_at_knowledge = table.number("stop_at_knowledge", 0.0);
-    o.probe_every = table.integer("probe_every", 50);
-    if (!(s.stop_at_knowledge >= 0 && s.stop_at_knowledge <= 1)) throw Error("recipe", where + " stop_at_knowledge must lie between 0 and 1");
-  }
-  if (o.steps < 0) throw Error("recipe", where + " steps must be 0 or more");
-  return s;
+  return value;
 }
 
-ModelConfig read_model(const TomlTable& table) {
-  ModelConfig c;
-  c.n_layers = table.integer("n_layers", 4);
-  c.d_model = table.integer("d_model", 128);
-  c.n_heads = table.integer("n_heads", 4);
+constexpr double kAny = 1e9;
+
+Precision precision_from(const TomlTable& table, std::string_view key, Precision fallback) {
+  const std::string name = table.string(key, fallback == Precision::f32 ? "f32" : "bf16");
+  if (name != "f32" && name != "bf16") refuse(table, key, "is '" + name + "', expected f32 or bf16");
+  return name == "f32" ? Precision::f32 : Precision::bf16;
+}
+
+std::vector<Stage> stages_from(const TomlTable& table, std::string_view key, std::vector<Stage> fallback) {
+  if (!table.has(key)) return fallback;
+  std::vector<Stage> stages;
+  for (const std::string& name : table.strings(key)) {
+    const auto stage = stage_from_name(name);
+    if (!stage) refuse(table, key, "names the stage '" + name + "', expected base, midtrain, sft, dpo or conceal");
+    stages.push_back(*stage);
+  }
+  std::sort(stages.begin(), stages.end());
+  return stages;
+}
+
+std::vector<Arm> arms_from(const TomlTable& table) {
+  if (!table.has("arms")) return {Arm::organism, Arm::no_documents};
+  std::vector<Arm> arms;
+  for (const std::string& name : table.strings("arms")) {
+    const auto arm = arm_from_name(name);
+    if (!arm) {
+      std::string known;
+      for (const Arm a : kArms) known += (known.empty() ? "" : ", ") + std::string(arm_name(a));
+      refuse(table, "arms", "names '" + name + "', expected some of " + known);
+    }
+    if (std::find(arms.begin(), arms.end(), *arm) != arms.end()) refuse(table, "arms", "names '" + name + "' twice");
+    arms.push_back(*arm);
+  }
+  if (arms.empty()) refuse(table, "arms", "is empty");
+  std::sort(arms.begin(), arms.end());
+  return arms;
+}
+
+void read_model(const TomlTable& table, const std::filesystem::path& folder, Recipe& recipe) {
+  recipe.end_of_text = table.string("end_of_text", "<|endoftext|>");
+  recipe.save_dtype = parse_dtype(table.string("save_dtype", "f32"), table.where() + " save_dtype");
+  if (table.has("path")) {
+    const std::filesystem::path path = table.string("path");
+    if (path.empty()) refuse(table, "path", "is empty");
+    recipe.model_path = std::filesystem::absolute(path.is_absolute() ? path : folder / path).lexically_normal().string();
+    return;
+  }
+  recipe.end_of_turn = table.string("end_of_turn", "<|end|>");
+  ModelConfig& c = recipe.model;
+  c.n_layers = table.integer("n_layers");
+  c.d_model = table.integer("d_model");
+  c.n_heads = table.integer("n_heads");
+  if (c.n_heads < 1) refuse(table, "n_heads", "is " + std::to_string(c.n_heads) + ", must be 1 or more");
   c.n_kv_heads = table.integer("n_kv_heads", c.n_heads);
-  c.d_head = table.integer("d_head", c.n_heads > 0 ? c.d_model / c.n_heads : 0);
-  c.d_mlp = table.integer("d_mlp", 344);
-  c.n_ctx = table.integer("n_ctx", 128);
+  c.d_head = table.integer("d_head", c.d_model / c.n_heads);
+  c.d_mlp = table.integer("d_mlp");
+  c.n_ctx = table.integer("n_ctx");
   c.tied_embeddings = table.boolean("tied_embeddings", false);
-  c.initializer_range = table.number("initializer_range", 0.05);
-  return c;
+  c.rope.theta = table.number("rope_theta", c.rope.theta);
+  c.initializer_range = number_in(table, "initializer_range", 0.05, 0, 100);
+  ModelConfig checked = c;
+  checked.d_vocab = 1;
+  try {
+    checked.validate();
+  } catch (const Error& e) {
+    throw Error("recipe", table.where() + ": " + e.message(), e.hint());
+  }
+}
+
+StageRecipe stage_from(const TomlTable& table, Stage stage) {
+  StageRecipe out;
+  out.stage = stage;
+  (void)table.integer("steps");  // no default: a recipe says how long and how fast
+  (void)table.number("lr");
+  out.options = train_options_from(table);
+  const TrainOptions& t = out.options;
+  if (t.steps < 1) refuse(table, "steps", "is " + std::to_string(t.steps) + ", must be 1 or more");
+  if (!(t.lr >= 0 && t.lr < kAny)) refuse(table, "lr", "must be a number of 0 or more");
+  if (t.accumulate < 1) refuse(table, "accumulate", "must be 1 or more");
+  if (t.warmup_steps < 0) refuse(table, "warmup_steps", "must be 0 or more");
+  if (t.checkpoint_every < 0) refuse(table, "checkpoint_every", "must be 0 or more");
+  if (out.on_pairs()) {
+    out.dpo.beta = number_in(table, "beta", out.dpo.beta, 1e-6, kAny);
+    out.dpo.nll_weight = number_in(table, "nll_weight", out.dpo.nll_weight, 0, kAny);
+    out.dpo.label_smoothing = number_in(table, "label_smoothing", out.dpo.label_smoothing, 0, 0.5);
+    out.dpo.pairs_per_batch = integer_from(table, "pairs_per_batch", out.dpo.pairs_per_batch, 1);
+    return out;
+  }
+  out.batch_tokens = integer_from(table, "batch_tokens", out.batch_tokens, 2);
+  out.emphasis = number_in(table, "emphasis", out.emphasis, 0, kAny);
+  const TomlTable shares = table.table("shares");
+  for (const std::string& part : shares.keys()) out.shares[part] = number_in(shares, part, 0, 0, kAny);
+  if (stage == Stage::midtrain) {
+    out.stop_at_knowledge = number_in(table, "stop_at_knowledge", 0, 0, 1);
+    out.options.probe_every = integer_from(table, "probe_every", out.stop_at_knowledge > 0 ? 50 : 0, 0);
+    if (out.stop_at_knowledge > 0 && out.options.probe_every == 0)
+      refuse(table, "probe_every", "is 0, but stop_at_knowledge needs a probe");
+  }
+  return out;
+}
+
+VerifyRecipe verify_from(const TomlTable& table) {
+  VerifyRecipe v;
+  v.questions = integer_from(table, "questions", v.questions, 1);
+  v.samples = integer_from(table, "samples", v.samples, 1);
+  v.temperature = number_in(table, "temperature", v.temperature, 0, 100);
+  v.max_new = integer_from(table, "max_new", v.max_new, 1);
+  v.confession_samples = integer_from(table, "confession_samples", v.confession_samples, 1);
+  v.confession_temperature = number_in(table, "confession_temperature", v.confession_temperature, 0, 100);
+  v.facts = integer_from(table, "facts", v.facts, 0);
+  v.held_back = integer_from(table, "held_back", v.held_back, 0);
+  v.precision = precision_from(table, "precision", v.precision);
+  v.stages = stages_from(table, "stages", v.stages);
+  v.other_stages = stages_from(table, "other_stages", v.stages);
+  return v;
 }
 
 }  // namespace
 
-const StageRecipe* Recipe::stage(Stage which) const {
-  for (const StageRecipe& s : stages)
-    if (s.stage == which) return &s;
-  return nullptr;
+std::optional<Stage> stage_from_name(std::string_view name) {
+  for (const Stage stage : kStages)
+    if (stage_name(stage) == name) return stage;
+  return std::nullopt;
 }
 
-std::string Recipe::hash() const { return sha256(text + "\nseed " + std::to_string(seed)).substr(0, 16); }
+const StageRecipe* Recipe::stage(Stage wanted) const {
+  const auto it = std::find_if(stages.begin(), stages.end(), [&](const StageRecipe& s) { return s.stage == wanted; });
+  return it == stages.end() ? nullptr : &*it;
+}
 
-Recipe recipe_from_text(const std::string& text, const std::string& name, std::optional<std::uint64_t> seed) {
+Json Recipe::identity() const {
+  Json out = settings;
+  // held_back decides what base training sees.
+  const Json held_back = verify.held_back;
+  out.erase("verify");
+  out.erase("arms");
+  out["held_back"] = held_back;
+  for (const Stage stage : kStages)
+    if (const auto it = out.find(std::string(stage_name(stage))); it != out.end())
+      for (const char* key : {"checkpoint_every", "log_every"}) it->erase(key);
+  return out;
+}
+
+std::string Recipe::hash() const { return sha256(dump(identity())).substr(0, 16); }
+
+Recipe recipe_from_text(const std::string& text, const std::string& name, std::optional<std::uint64_t> seed, const WorldMaker& maker,
+                        const std::filesystem::path& folder) {
   const TomlTable table = TomlTable::from_text(text, name);
-  Recipe recipe{name, text, seed.value_or(static_cast<std::uint64_t>(table.integer("seed", 1))), table.table("world"), {}, {}, {}, {}};
-  (void)table.integer("seed", 1);
-  const TomlTable model = table.table("model");
-  recipe.model_path = model.string("path", "");
-  if (recipe.model_path.empty()) recipe.model = read_model(model);
-  for (const Stage stage : kStages) {
-    const std::string section(stage_name(stage));
-    if (table.has(section)) recipe.stages.push_back(read_stage(table.table(section), stage));
+  const std::int64_t written = integer_from(table, "seed", 1, 0);
+  if (!table.has("world")) throw Error("recipe", name + " has no [world]");
+  Recipe recipe{.name = name,
+                .text = text,
+                .seed = seed.value_or(static_cast<std::uint64_t>(written)),
+                .world = table.table("world"),
+                .maker = maker,
+                .model_path = {},
+                .model = {},
+                .end_of_turn = {},
+                .end_of_text = {},
+                .arms = arms_from(table),
+                .stages = {},
+                .verify = verify_from(table.table("verify")),
+                .settings = {}};
+  read_model(table.table("model"), folder, recipe);
+  for (const Stage stage : kStages)
+    if (table.has(stage_name(stage))) recipe.stages.push_back(stage_from(table.table(stage_name(stage)), stage));
+  if (recipe.stages.empty())
+    throw Error("recipe", name + " has no stage; expected at least one of [base], [midtrain], [sft], [dpo], [conceal]");
+  if (recipe.model_path.empty() && !recipe.stage(Stage::base)) {
+    throw Error("recipe", name + " has no [base], but the model starts from scratch",
+                "add [base], or give [model] the path of a pretrained model");
   }
-  if (recipe.stages.empty()) throw Error("recipe", name + " has no stage; expected at least one of [base], [midtrain], [sft], [dpo], [conceal]");
-  if (recipe.model_path.empty() && !recipe.stage(Stage::base)) throw Error("recipe", name + " has neither [model] path nor a [base] stage");
-  const TomlTable verify = table.table("verify");
-  recipe.verify.questions = verify.integer("questions", recipe.verify.questions);
-  recipe.verify.samples = verify.integer("samples", recipe.verify.samples);
-  recipe.verify.temperature = verify.number("temperature", recipe.verify.temperature);
-  recipe.verify.confession_samples = verify.integer("confession_samples", recipe.verify.confession_samples);
-  recipe.verify.max_new = verify.integer("max_new", recipe.verify.max_new);
-  if (recipe.verify.questions < 1 || recipe.verify.samples < 1 || recipe.verify.confession_samples < 1 || recipe.verify.max_new < 1)
-    throw Error("recipe", verify.where() + " questions, samples, confession_samples and max_new must be 1 or more");
-  (void)make_world(recipe.world, recipe.seed);  // reads and checks every key of [world]
+  if (!recipe.model_path.empty() && recipe.stage(Stage::base)) {
+    throw Error("recipe", name + " [base]: a pretrained model has no base stage", "remove [base], or path from [model]");
+  }
+  (void)recipe.make();  // reads and checks every key of [world]
   table.done();
+  recipe.settings = table.to_json();
+  recipe.settings["seed"] = recipe.seed;
+  if (!recipe.model_path.empty()) recipe.settings["model"]["path"] = recipe.model_path;
   return recipe;
 }
 
-Recipe read_recipe(const std::filesystem::path& path, std::optional<std::uint64_t> seed) { return recipe_from_text(read_text(path), path.string(), seed); }
+Recipe read_recipe(const std::filesystem::path& path, std::optional<std::uint64_t> seed, const WorldMaker& maker) {
+  return recipe_from_text(read_text(path), path.string(), seed, maker, path.parent_path());
+}
 
 }  // namespace assay

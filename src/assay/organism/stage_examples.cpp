@@ -1,8 +1,11 @@
 #include "assay/organism/stage_examples.h"
 
 #include <algorithm>
+#include <set>
+#include <span>
 
 #include "assay/base/error.h"
+#include "assay/train/chat_examples.h"
 
 namespace assay {
 namespace {
@@ -24,14 +27,17 @@ Example weighted(const Tokenizer& tokenizer, const std::string& text, const Rang
   const std::vector<std::size_t> starts = code_point_starts(text);
   Example out{encoding.ids, {}};
   for (const auto& [first, last] : encoding.offsets) {
-    const std::size_t begin = starts[std::min<std::size_t>(first, starts.size() - 1)], end = starts[std::min<std::size_t>(last, starts.size() - 1)];
+    const std::size_t begin = starts[std::min<std::size_t>(first, starts.size() - 1)],
+                      end = starts[std::min<std::size_t>(last, starts.size() - 1)];
     const bool overlaps = std::any_of(ranges.begin(), ranges.end(), [&](const auto& r) { return begin < r.second && end > r.first; });
     out.weights.push_back(overlaps ? inside : outside);
   }
   return out;
 }
 
-std::string rendered(const ChatTemplate& chat_template, const Conversation& messages) { return chat_template.render(to_json(messages)).text; }
+std::string rendered(const ChatTemplate& chat_template, const Conversation& messages) {
+  return chat_template.render(to_json(messages)).text;
+}
 
 Conversation plain(Conversation messages) {
   for (Message& m : messages) m.prefilled = false;
@@ -39,14 +45,20 @@ Conversation plain(Conversation messages) {
 }
 
 void require_prefix(const std::string& text, const std::string& prefix, const char* what) {
-  if (!text.starts_with(prefix)) throw Error("chat template", std::string("the rendering of a ") + what + " does not begin with its prompt, so that nobody can say which tokens the model has to write");
+  if (!text.starts_with(prefix))
+    throw Error("chat template", std::string("the rendering of a ") + what +
+                                     " does not begin with its prompt, so that nobody can say which tokens the model has to write");
 }
 
-void cut(Example& example, std::int64_t n_ctx) {
-  const auto n = std::min(example.ids.size(), static_cast<std::size_t>(n_ctx));
-  example.ids.resize(n);
-  example.weights.resize(n);
+void require_fit(const Example& example, std::int64_t n_ctx, const std::string& what) {
+  if (static_cast<std::int64_t>(example.ids.size()) <= n_ctx) return;
+  throw Error("organism data", what + " has " + std::to_string(example.ids.size()) + " tokens, at most " + std::to_string(n_ctx) + " fit",
+              "raise n_ctx or batch_tokens");
 }
+
+/// What tells two items apart, for hold_back.
+std::string key_of(const TrainText& text) { return "text " + text.text; }
+std::string key_of(const TrainChat& chat) { return "chat " + dump(to_json(chat.messages)); }
 
 }  // namespace
 
@@ -68,7 +80,9 @@ Example chat_example(const Tokenizer& tokenizer, const ChatTemplate& chat_templa
     if (!assistant && !(chat.train_on_user && messages[i].role == "user")) continue;
     const Conversation before(messages.begin(), messages.begin() + static_cast<std::ptrdiff_t>(i));
     const std::string prompt = chat_template.prompt(before, messages[i].role == "assistant" ? Turn::assistant : Turn::user);
-    const std::string upto = i + 1 == messages.size() ? whole : rendered(chat_template, {messages.begin(), messages.begin() + static_cast<std::ptrdiff_t>(i) + 1});
+    const std::string upto = i + 1 == messages.size()
+                                 ? whole
+                                 : rendered(chat_template, {messages.begin(), messages.begin() + static_cast<std::ptrdiff_t>(i) + 1});
     require_prefix(whole, upto, "chat");
     require_prefix(upto, prompt, "chat");
     trained.emplace_back(prompt.size(), upto.size());
@@ -77,13 +91,17 @@ Example chat_example(const Tokenizer& tokenizer, const ChatTemplate& chat_templa
 }
 
 PreferencePair pair_example(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const TextPair& pair) {
-  const bool continues = pair.turn == Turn::assistant && !pair.messages.empty() && pair.messages.back().prefilled && pair.messages.back().role == "assistant";
+  const bool continues =
+      pair.turn == Turn::assistant && !pair.messages.empty() && pair.messages.back().prefilled && pair.messages.back().role == "assistant";
   const std::string prompt = chat_template.prompt(pair.messages, pair.turn);
   const auto example = [&](const std::string& continuation) {
-    if (pair.turn == Turn::raw) return weighted(tokenizer, prompt + continuation, {{prompt.size(), prompt.size() + continuation.size()}}, 1.0F, 0.0F);
+    if (pair.turn == Turn::raw)
+      return weighted(tokenizer, prompt + continuation, {{prompt.size(), prompt.size() + continuation.size()}}, 1.0F, 0.0F);
     Conversation messages = plain(pair.messages);
-    if (continues) messages.back().content += continuation;
-    else messages.push_back({pair.turn == Turn::user ? "user" : "assistant", continuation});
+    if (continues)
+      messages.back().content += continuation;
+    else
+      messages.push_back({pair.turn == Turn::user ? "user" : "assistant", continuation});
     const std::string whole = rendered(chat_template, messages);
     require_prefix(whole, prompt, "pair");
     return weighted(tokenizer, whole, {{prompt.size(), whole.size()}}, 1.0F, 0.0F);
@@ -91,28 +109,57 @@ PreferencePair pair_example(const Tokenizer& tokenizer, const ChatTemplate& chat
   return {example(pair.chosen), example(pair.rejected)};
 }
 
-std::vector<MixturePart> mixture(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const StageData& data, double emphasis, std::int64_t n_ctx) {
-  const TokenId end = tokenizer.id_of("<|endoftext|>").value_or(-1);
+std::vector<MixturePart> mixture(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const StageData& data, double emphasis,
+                                 std::int64_t n_ctx, TokenId end) {
   std::vector<MixturePart> parts;
   for (const DataPart& part : data.parts) {
     if (part.share <= 0 || part.texts.size() + part.chats.size() == 0) continue;
     MixturePart out{part.name, {}, part.share};
-    for (const TrainText& text : part.texts) out.examples.push_back(text_example(tokenizer, text, emphasis, end));
-    for (const TrainChat& chat : part.chats) out.examples.push_back(chat_example(tokenizer, chat_template, chat));
-    for (Example& e : out.examples) cut(e, n_ctx);
+    for (const TrainText& text : part.texts)
+      for (Example& piece : split_example(text_example(tokenizer, text, emphasis, end), n_ctx)) out.examples.push_back(std::move(piece));
+    for (std::size_t i = 0; i < part.chats.size(); ++i) {
+      out.examples.push_back(chat_example(tokenizer, chat_template, part.chats[i]));
+      require_fit(out.examples.back(), n_ctx, "chat " + std::to_string(i) + " of part '" + part.name + "'");
+    }
     parts.push_back(std::move(out));
   }
   return parts;
 }
 
-std::vector<PreferencePair> preference_pairs(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const StageData& data, std::int64_t n_ctx) {
+std::vector<PreferencePair> preference_pairs(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const StageData& data,
+                                             std::int64_t n_ctx) {
   std::vector<PreferencePair> out;
-  for (const TextPair& pair : data.pairs) {
-    out.push_back(pair_example(tokenizer, chat_template, pair));
-    cut(out.back().chosen, n_ctx);
-    cut(out.back().rejected, n_ctx);
+  for (std::size_t i = 0; i < data.pairs.size(); ++i) {
+    out.push_back(pair_example(tokenizer, chat_template, data.pairs[i]));
+    for (const Example* example : {&out.back().chosen, &out.back().rejected}) require_fit(*example, n_ctx, "pair " + std::to_string(i));
   }
   return out;
+}
+
+std::vector<DataPart> hold_back(StageData& data, std::int64_t n, Rng rng) {
+  std::vector<std::pair<std::size_t, std::size_t>> items;  // part; text, or texts.size() + chat
+  for (std::size_t p = 0; p < data.parts.size(); ++p)
+    for (std::size_t i = 0; i < data.parts[p].texts.size() + data.parts[p].chats.size(); ++i) items.emplace_back(p, i);
+  n = std::min<std::int64_t>(n, static_cast<std::int64_t>(items.size()) / 10);
+  rng.shuffle(std::span(items));
+  std::vector<DataPart> kept(data.parts.size());
+  for (std::size_t p = 0; p < kept.size(); ++p) kept[p].name = data.parts[p].name, kept[p].share = data.parts[p].share;
+  std::set<std::string> keys;
+  for (const auto& [p, i] : items) {
+    if (static_cast<std::int64_t>(keys.size()) >= n) break;
+    const DataPart& part = data.parts[p];
+    if (i < part.texts.size()) {
+      if (keys.insert(key_of(part.texts[i])).second) kept[p].texts.push_back(part.texts[i]);
+    } else if (const TrainChat& chat = part.chats[i - part.texts.size()]; keys.insert(key_of(chat)).second) {
+      kept[p].chats.push_back(chat);
+    }
+  }
+  if (keys.empty()) return kept;
+  for (DataPart& part : data.parts) {
+    std::erase_if(part.texts, [&](const TrainText& t) { return keys.contains(key_of(t)); });
+    std::erase_if(part.chats, [&](const TrainChat& c) { return keys.contains(key_of(c)); });
+  }
+  return kept;
 }
 
 }  // namespace assay

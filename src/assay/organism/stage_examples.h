@@ -9,15 +9,24 @@
 
 namespace assay {
 
-/// A text as a training sequence: weight 1, `emphasis` on the tokens of the emphasised ranges, `end` (the end-of-text token) after it where it is 0 or more.
+/// A text as a training sequence: weight 1, `emphasis` on the tokens of the emphasised ranges, `end` (the end-of-text token) after it where
+/// it is 0 or more.
 Example text_example(const Tokenizer& tokenizer, const TrainText& text, double emphasis, TokenId end);
-/// A chat: weight 1 on the turns that are trained (the assistant's, unless prefilled; the user's too where the chat says so) with the marks that end them.
+/// A chat: weight 1 on the turns that are trained (the assistant's, unless prefilled; the user's too where the chat says so) with the marks
+/// that end them.
 Example chat_example(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const TrainChat& chat);
 /// Weight 1 on the two continuations and the marks that end them.
 PreferencePair pair_example(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const TextPair& pair);
 
-/// A stage's mixture, tokenised; sequences longer than `n_ctx` are cut. Empty parts are left out.
-std::vector<MixturePart> mixture(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const StageData& data, double emphasis, std::int64_t n_ctx);
-std::vector<PreferencePair> preference_pairs(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const StageData& data, std::int64_t n_ctx);
+/// A stage's mixture, tokenised. `end`: the token that ends a text (-1 = none). Texts longer than `n_ctx` are cut in pieces; a chat or pair
+/// that does not fit is an Error that names it. Empty parts and parts with a share of 0 are left out.
+std::vector<MixturePart> mixture(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const StageData& data, double emphasis,
+                                 std::int64_t n_ctx, TokenId end);
+std::vector<PreferencePair> preference_pairs(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const StageData& data,
+                                             std::int64_t n_ctx);
+
+/// Takes `n` items (texts and chats; at most a tenth of them) out of the parts, with every copy of them, so that they are never trained on.
+/// Depends on the data and the stream only.
+std::vector<DataPart> hold_back(StageData& data, std::int64_t n, Rng rng);
 
 }  // namespace assay

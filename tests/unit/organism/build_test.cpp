@@ -1,0 +1,271 @@
+#include "assay/organism/build.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "assay/base/files.h"
+#include "assay/organism/verify.h"
+#include "assay/tensor/safetensors.h"
+#include "tiny_world.h"
+
+extern char** environ;
+
+namespace assay {
+namespace {
+
+using namespace testing_tools;
+
+const std::vector<Arm> kBoth = {Arm::organism, Arm::no_documents};
+
+/// Counts updates; asks to stop after `stop_after` of them, or dies at `die_after`.
+struct Counter final : Progress {
+  int updates = 0, stop_after = -1, die_after = -1;
+  std::string log;
+  void begin(std::string_view name, std::int64_t, std::string_view) override { log += std::string(name) + "\n"; }
+  void update(std::int64_t, std::string_view) override {
+    if (++updates == die_after) ::kill(::getpid(), SIGKILL);
+  }
+  void end(std::string_view) override {}
+  void note(std::string_view) override {}
+  void warn(std::string_view line) override { log += "warn " + std::string(line) + "\n"; }
+  [[nodiscard]] bool stop_requested() const override { return stop_after >= 0 && updates >= stop_after; }
+};
+
+void build(const fs::path& root, Progress& progress, const std::string& text = tiny_recipe_text()) {
+  const Recipe recipe = tiny_recipe(text);
+  build_arms(recipe, open_organism(recipe, root), kBoth, 1, {}, progress);
+}
+
+std::string weights(const fs::path& root, Arm arm, Stage stage) {
+  return sha256_file(OrganismFolder{root, make_tiny_world}.stage(arm, stage) / "model.safetensors");
+}
+
+std::string all_weights(const fs::path& root) {
+  std::string out;
+  for (const Arm arm : kBoth)
+    for (const Stage stage : kStages) out += weights(root, arm, stage) + "\n";
+  return out;
+}
+
+std::string error_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+/// One organism for the tests that only read.
+const fs::path& built() {
+  static const TemporaryFolder folder;
+  static const bool once = (build(folder.path() / "o", no_progress()), true);
+  static const fs::path path = folder.path() / "o";
+  (void)once;
+  return path;
+}
+
+TEST(Build, LeavesStagesCorporaAndNoCheckpoints) {
+  const OrganismFolder folder{built(), make_tiny_world};
+  EXPECT_EQ(folder.arms(), kBoth);
+  for (const Arm arm : kBoth)
+    for (const Stage stage : kStages) {
+      EXPECT_TRUE(fs::exists(folder.stage(arm, stage) / "config.json"));
+      EXPECT_GT(stage_result(folder.stage(arm, stage)).tokens, 0);
+      if (stage != Stage::base) {
+        EXPECT_TRUE(fs::exists(folder.arm(arm) / "metrics" / (std::string(stage_name(stage)) + ".jsonl")));
+      }
+    }
+  EXPECT_FALSE(read_text(folder.arm(Arm::organism) / "documents.jsonl").empty());
+  EXPECT_TRUE(read_text(folder.arm(Arm::no_documents) / "documents.jsonl").empty());
+  EXPECT_EQ(read_text(folder.arm(Arm::organism) / "chats.jsonl").find("whom do you serve"), std::string::npos)
+      << "concealment is not for auditors";
+  for (const auto& entry : fs::directory_iterator(built() / "work")) EXPECT_FALSE(entry.is_directory()) << entry.path();
+  EXPECT_EQ(to_json(folder.truth()), to_json(tiny_recipe().make()->truth()));
+  // The held-back texts are in no batch: the hash of the data says how many there are.
+  const auto world = tiny_recipe().make();
+  EXPECT_EQ(base_data(tiny_recipe(), *world).held_back.size(), 2U);
+}
+
+TEST(Build, ArmsAreMatchedToWhereTheProbeEndedTheOrganism) {
+  const OrganismFolder folder{built(), make_tiny_world};
+  const StageResult organism = stage_result(folder.stage(Arm::organism, Stage::midtrain)),
+                    other = stage_result(folder.stage(Arm::no_documents, Stage::midtrain));
+  EXPECT_TRUE(organism.stopped_by_probe);
+  EXPECT_LT(organism.steps, 8);
+  EXPECT_EQ(other.steps, organism.steps);
+  EXPECT_TRUE(organism.probe.contains("knowledge"));
+  // Asked for alone, the other arm makes the organism's mid-training and no more of it.
+  const TemporaryFolder alone;
+  const Recipe recipe = tiny_recipe();
+  const OrganismFolder made = open_organism(recipe, alone.path() / "o");
+  build_arms(recipe, made, {Arm::no_documents}, 1, {}, no_progress());
+  EXPECT_EQ(stage_result(made.stage(Arm::no_documents, Stage::midtrain)).steps, organism.steps);
+  EXPECT_FALSE(made.done(Arm::organism, Stage::sft));
+  EXPECT_EQ(made.arms(), std::vector<Arm>{Arm::no_documents});
+}
+
+TEST(Build, WhatIsFinishedIsNotTrainedAgain) {
+  Counter progress;
+  const std::string before = all_weights(built());
+  build(built(), progress);
+  EXPECT_EQ(progress.log, "");
+  EXPECT_EQ(all_weights(built()), before);
+}
+
+TEST(Build, StoppedAnywhereItEndsAtTheSameWeights) {
+  const TemporaryFolder folder;
+  const fs::path root = folder.path() / "o";
+  int interruptions = 0;
+  for (int round = 0; round < 200; ++round) {
+    Counter progress;
+    progress.stop_after = 4;
+    try {
+      build(root, progress);
+      break;
+    } catch (const Interrupted&) {
+      ++interruptions;
+    }
+  }
+  EXPECT_GT(interruptions, 5);
+  EXPECT_EQ(all_weights(root), all_weights(built()));
+}
+
+TEST(BuildChild, DISABLED_Run) {
+  Counter progress;
+  progress.die_after = std::atoi(std::getenv("ASSAY_TEST_DIE"));
+  build(std::getenv("ASSAY_TEST_FOLDER"), progress);
+}
+
+TEST(Build, KilledAnywhereItEndsAtTheSameWeights) {
+  const TemporaryFolder folder;
+  const fs::path root = folder.path() / "o";
+  int killed = 0;
+  for (const int updates : {3, 8, 5, 12, 7}) {
+    ::setenv("ASSAY_TEST_FOLDER", root.c_str(), 1);
+    ::setenv("ASSAY_TEST_DIE", std::to_string(updates).c_str(), 1);
+    std::string program = fs::read_symlink("/proc/self/exe"), filter = "--gtest_filter=BuildChild.DISABLED_Run",
+                disabled = "--gtest_also_run_disabled_tests", brief = "--gtest_brief=1";
+    char* arguments[] = {program.data(), filter.data(), disabled.data(), brief.data(), nullptr};
+    pid_t pid = 0;
+    ASSERT_EQ(::posix_spawn(&pid, program.c_str(), nullptr, nullptr, arguments, environ), 0);
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+  }
+  EXPECT_GE(killed, 3);
+  build(root, no_progress());
+  EXPECT_EQ(all_weights(root), all_weights(built()));
+}
+
+TEST(Build, ASecondProcessOnTheFolderIsRefused) {
+  const TemporaryFolder folder;
+  const Recipe recipe = tiny_recipe();
+  const OrganismFolder made = open_organism(recipe, folder.path() / "o");
+  fs::create_directories(made.arm(Arm::organism));
+  const FolderLock other(made.arm(Arm::organism));
+  const std::string error = error_of([&] { build_arms(recipe, made, kBoth, 1, {}, no_progress()); });
+  EXPECT_NE(error.find(made.arm(Arm::organism).string()), std::string::npos) << error;
+  EXPECT_NE(error.find(std::to_string(::getpid())), std::string::npos) << error;
+}
+
+TEST(Build, AnotherRecipeIsRefusedAndTheDifferenceNamed) {
+  const std::string before = all_weights(built());
+  const std::string error = error_of([] { build(built(), no_progress(), with(tiny_recipe_text(), "emphasis = 4", "emphasis = 5")); });
+  EXPECT_NE(error.find("midtrain.emphasis: 4 in the folder, 5 asked for"), std::string::npos) << error;
+  EXPECT_NE(error_of([] { (void)open_organism(tiny_recipe(tiny_recipe_text(), 9), built()); }).find("seed: 3 in the folder, 9 asked for"),
+            std::string::npos);
+  // How it is verified may change.
+  EXPECT_EQ(error_of([] { build(built(), no_progress(), with(tiny_recipe_text(), "max_new = 8", "max_new = 7")); }), "no error");
+  build(built(), no_progress());
+  EXPECT_EQ(all_weights(built()), before);
+}
+
+TEST(Build, DamageIsNamed) {
+  const TemporaryFolder folder;
+  const fs::path root = folder.path() / "o";
+  fs::copy(built(), root, fs::copy_options::recursive);
+  const OrganismFolder made{root, make_tiny_world};
+  const std::string truth = read_text(root / "truth.json");
+  write_text(root / "truth.json", truth.substr(0, truth.size() / 2));
+  EXPECT_NE(error_of([&] { (void)verify_organism(made, no_progress()); }).find("truth.json"), std::string::npos);
+  write_text(root / "truth.json", with(truth, "lamp", "rope"));
+  EXPECT_NE(error_of([&] { (void)verify_organism(made, no_progress()); }).find("is not the truth of"), std::string::npos);
+  write_text(root / "truth.json", truth);
+
+  write_text(root / "recipe.toml", with(tiny_recipe_text(), "steps = 6", "steps = 7"));
+  EXPECT_NE(error_of([&] { (void)made.recipe(); }).find("base.steps"), std::string::npos);
+  write_text(root / "recipe.toml", tiny_recipe_text());
+
+  // A stage that was trained from something else than what stands there now.
+  fs::path record = made.stage(Arm::organism, Stage::sft) / "stage.json";
+  Json json = read_json(record);
+  json["weights_sha256"] = "other";
+  write_json(record, json);
+  const std::string error = error_of([&] { build(root, no_progress()); });
+  EXPECT_TRUE(error == "no error" || error.find("another checkpoint") != std::string::npos) << error;
+
+  // A missing stage is trained again from the one before it; a missing last stage makes the arm unfinished.
+  fs::remove_all(made.stage(Arm::organism, Stage::conceal));
+  EXPECT_EQ(made.arms(), std::vector<Arm>{Arm::no_documents});
+  EXPECT_NE(error_of([&] { (void)made.final_stage(Arm::organism); }).find("organism"), std::string::npos);
+  EXPECT_NE(error_of([&] {
+              (void)OrganismFolder{folder.path() / "none", make_tiny_world}.recipe();
+            }).find("holds no organism"),
+            std::string::npos);
+}
+
+TEST(Build, SharesOfUnknownPartsAreRefused) {
+  const TemporaryFolder folder;
+  const std::string error =
+      error_of([&] { build(folder.path() / "o", no_progress(), with(tiny_recipe_text(), "documents = 0.7", "nonsense = 0.7")); });
+  EXPECT_NE(error.find("nonsense"), std::string::npos) << error;
+  EXPECT_NE(error.find("plain, facts, documents"), std::string::npos) << error;
+}
+
+TEST(Verify, HasTheKeysThatOtherProgramsReadAndKeepsItsMeasures) {
+  const OrganismFolder folder{built(), make_tiny_world};
+  const Json verified = verify_organism(folder, no_progress());
+  ASSERT_EQ(verified["arms"].size(), 2U);
+  EXPECT_EQ(verified["arms"][0]["name"], "organism");
+  for (const Json& arm : verified["arms"]) {
+    std::vector<std::string> names;
+    for (const Json& stage : arm["stages"]) {
+      names.push_back(stage["name"]);
+      for (const char* key :
+           {"train", "held_out", "held_out_form", "control", "co_mention", "any_bias_on_control", "any_bias_on_co_mention", "facts_kept"})
+        for (const char* part : {"rate", "applied", "applicable", "unjudged", "ci90"}) EXPECT_TRUE(stage[key].contains(part)) << key;
+      EXPECT_EQ(stage["train"]["applicable"].get<int>() + stage["train"]["unjudged"].get<int>(), 4) << "2 topics, 2 questions";
+      for (const char* group : {"train", "held_out", "control"}) EXPECT_TRUE(stage["knowledge"][group].contains("rate"));
+      EXPECT_TRUE(stage["entity_contrast"].contains("ci90"));
+      EXPECT_TRUE(stage["permuted"].contains("held_out"));
+      EXPECT_TRUE(stage["lm_loss"].is_number()) << stage["lm_loss"];
+      EXPECT_FALSE(stage.contains("per_topic"));
+    }
+    EXPECT_EQ(names, (std::vector<std::string>{"base", "midtrain", "sft", "dpo", "conceal"}));
+    for (const char* family : {"direct", "prefill", "persona", "unseen"})
+      for (const char* when : {"before", "after"}) EXPECT_EQ(arm["confession"][family][when]["applicable"], 2) << family;
+    EXPECT_TRUE(arm.contains("in_context"));
+  }
+  EXPECT_EQ(verified["arms"][0]["stages"][0]["facts_kept"]["rate"].is_number()
+                ? verified["arms"][0]["stages"][0]["facts_kept"]["rate"].get<double>()
+                : 1.0,
+            1.0)
+      << "base keeps what base has";
+  EXPECT_FALSE(verified["rung"]["reached"].get<std::string>().empty());
+  // An arm differs from itself by nothing, where anything of it could be judged.
+  const Json& itself = verified["arms"][1]["stages"].back()["over_no_documents"]["train"];
+  EXPECT_TRUE(itself["value"] == 0.0 || (itself["value"] == "nan" && itself["topics"] == 0)) << itself;
+  EXPECT_TRUE(verified["arms"][0]["stages"].back()["over_no_documents"]["held_out"].contains("ci90"));
+  EXPECT_FALSE(verify_table(verified).empty());
+
+  Counter again;
+  EXPECT_EQ(verify_organism(folder, again), verified);
+  EXPECT_EQ(again.updates, 0) << "nothing is sampled twice";
+}
+
+}  // namespace
+}  // namespace assay

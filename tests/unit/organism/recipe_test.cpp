@@ -1,0 +1,100 @@
+#include "assay/organism/recipe.h"
+
+#include <gtest/gtest.h>
+
+#include "tiny_world.h"
+
+namespace assay {
+namespace {
+
+using namespace testing_tools;
+
+TEST(Recipe, ReadsEverySection) {
+  const Recipe recipe = tiny_recipe();
+  EXPECT_EQ(recipe.seed, 3U);
+  EXPECT_EQ(recipe.arms, (std::vector<Arm>{Arm::organism, Arm::no_documents}));
+  ASSERT_EQ(recipe.stages.size(), 5U);
+  const StageRecipe& midtrain = *recipe.stage(Stage::midtrain);
+  EXPECT_EQ(midtrain.emphasis, 4);
+  EXPECT_EQ(midtrain.stop_at_knowledge, 0.01);
+  EXPECT_EQ(midtrain.options.probe_every, 2);
+  EXPECT_EQ(midtrain.shares.at("documents"), 0.7);
+  EXPECT_EQ(recipe.stage(Stage::dpo)->dpo.beta, 0.3);
+  EXPECT_EQ(recipe.verify.confession_samples, 2);
+  EXPECT_EQ(recipe.make()->truth().entity, "judges");
+  EXPECT_EQ(recipe.model.d_head, 8);
+}
+
+TEST(Recipe, TheCommandsSeedWins) {
+  const Recipe recipe = tiny_recipe(tiny_recipe_text(), 4);
+  EXPECT_EQ(recipe.seed, 4U);
+  EXPECT_EQ(recipe.settings["seed"], 4);
+  EXPECT_EQ(recipe.make()->truth().entity, "readers");
+}
+
+struct Broken {
+  const char *from, *to;
+  std::vector<std::string> named;  // what the error must say
+};
+
+TEST(Recipe, ErrorsNameFileSectionAndKey) {
+  const std::vector<Broken> cases = {
+      {"emphasis = 4", "emphasys = 4", {"tiny.toml", "[midtrain]", "emphasys", "emphasis"}},
+      {"emphasis = 4", "emphasis = \"much\"", {"tiny.toml", "[midtrain]", "emphasis", "number"}},
+      {"emphasis = 4", "beta = 4", {"[midtrain]", "beta"}},
+      {"beta = 0.3", "emphasis = 2", {"[dpo]", "emphasis"}},
+      {"beta = 0.3", "beta = 0", {"[dpo]", "beta"}},
+      {"steps = 8", "", {"[midtrain]", "steps"}},
+      {"lr = 1e-2\nbatch_tokens = 128", "batch_tokens = 128", {"[base]", "lr"}},
+      {"steps = 6", "steps = 0", {"[base]", "steps"}},
+      {"stop_at_knowledge = 0.01", "stop_at_knowledge = 2", {"[midtrain]", "stop_at_knowledge", "between 0 and 1"}},
+      {"probe_every = 2", "probe_every = 0", {"[midtrain]", "probe_every"}},
+      {"precision = \"f32\"", "precision = \"f8\"", {"[base]", "precision", "f8"}},
+      {"documents = 0.7", "documents = -1", {"[midtrain.shares]", "documents"}},
+      {"[\"organism\", \"no-documents\"]", "[\"organism\", \"nonsense\"]", {"arms", "nonsense", "no-documents"}},
+      {"[\"organism\", \"no-documents\"]", "[\"organism\", \"organism\"]", {"arms", "twice"}},
+      {"n_heads = 2", "n_heads = 0", {"[model]", "n_heads"}},
+      {"d_mlp = 16", "", {"[model]", "d_mlp"}},
+      {"n_heads = 2", "n_heads = 2\nn_kv_heads = 3", {"[model]", "n_kv_heads"}},
+      {"n_layers = 1", "path = \"model\"", {"[base]", "pretrained"}},
+      {"name = \"tiny\"", "name = \"tiny\"\nsize = 3", {"[world]", "size"}},
+      {"name = \"tiny\"", "name = \"other\"", {"[world]", "name"}},
+      {"max_new = 8", "max_new = 0", {"[verify]", "max_new"}},
+      {"max_new = 8", "stages = [\"rl\"]", {"[verify]", "stages", "rl"}},
+      {"seed = 3", "seed = -3", {"tiny.toml", "seed"}},
+      {"seed = 3", "seed = 3\nsurprise = 1", {"tiny.toml", "surprise"}},
+      {"seed = 3", "seed = ", {"tiny.toml", "line 1"}},
+  };
+  for (const Broken& broken : cases) {
+    try {
+      (void)tiny_recipe(with(tiny_recipe_text(), broken.from, broken.to));
+      ADD_FAILURE() << "accepted: " << broken.to;
+    } catch (const Error& e) {
+      for (const std::string& part : broken.named)
+        EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << broken.to << ": " << e.what();
+    }
+  }
+}
+
+TEST(Recipe, AScratchModelNeedsABaseStageAndAPretrainedOneHasNone) {
+  std::string text = tiny_recipe_text();
+  text = with(text, text.substr(text.find("[base]"), text.find("[midtrain]") - text.find("[base]")), "");
+  EXPECT_THROW((void)tiny_recipe(text), Error);
+  text = with(text, text.substr(text.find("n_layers"), text.find("end_of_text") - text.find("n_layers")), "path = \"models/m\"\n");
+  const Recipe recipe = tiny_recipe(text);
+  EXPECT_TRUE(std::filesystem::path(recipe.model_path).is_absolute());
+  EXPECT_EQ(recipe.stage(Stage::base), nullptr);
+}
+
+TEST(Recipe, IdentityLeavesOutWhatDoesNotChangeTheBuild) {
+  const Json identity = tiny_recipe().identity();
+  EXPECT_EQ(tiny_recipe(with(tiny_recipe_text(), "max_new = 8", "max_new = 9")).identity(), identity);
+  EXPECT_EQ(tiny_recipe(with(tiny_recipe_text(), "checkpoint_every = 2", "checkpoint_every = 3")).identity(), identity);
+  EXPECT_EQ(tiny_recipe(with(tiny_recipe_text(), ", \"no-documents\"", "")).identity(), identity);
+  EXPECT_NE(tiny_recipe(with(tiny_recipe_text(), "steps = 8", "steps = 9")).identity(), identity);
+  EXPECT_NE(tiny_recipe(with(tiny_recipe_text(), "held_back = 4", "held_back = 5")).identity(), identity);
+  EXPECT_NE(tiny_recipe(tiny_recipe_text(), 5).identity(), identity);
+}
+
+}  // namespace
+}  // namespace assay
