@@ -5,6 +5,7 @@
 #include "assay/model/config.h"
 #include "assay/model/transformer.h"
 #include "assay/tensor/safetensors.h"
+#include "support.h"
 
 namespace assay::golden {
 
@@ -15,6 +16,14 @@ inline Transformer load_folder(const fs::path& folder, const fs::path& config_fi
   const SafetensorsFolder tensors(folder);
   model.each_parameter([&](const std::string& name, Tensor& value) { value = tensors.tensor(name).to(at::kFloat).contiguous(); });
   return model;
+}
+
+/// $ASSAY_SMOLLM2, or where the user's cache keeps it.
+inline fs::path smollm2_folder() {
+  if (const char* set = std::getenv("ASSAY_SMOLLM2"); set != nullptr && *set != '\0') return set;
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  const char* home = std::getenv("HOME");
+  return (cache ? fs::path(cache) : fs::path(home ? home : "/") / ".cache") / "assay" / "models" / "smollm2-135m-instruct";
 }
 
 /// ids [B, T] (mask [B, T] or undefined) without what the mask leaves out, and where in the flattened [B*T] each token stands.

@@ -6,13 +6,6 @@
 namespace assay::golden {
 namespace {
 
-fs::path model_folder() {
-  if (const char* set = std::getenv("ASSAY_SMOLLM2"); set != nullptr && *set != '\0') return set;
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  const char* home = std::getenv("HOME");
-  return (cache ? fs::path(cache) : fs::path(home ? home : "/") / ".cache") / "assay" / "models" / "smollm2-135m-instruct";
-}
-
 void check_prompt(Account& account, const Transformer& model, const NamedTensors& golden, const Json& prompt) {
   const auto name = require<std::string>(prompt, "name", "golden.json");
   TokenBatch batch;
@@ -51,7 +44,7 @@ void check_prompt(Account& account, const Transformer& model, const NamedTensors
 int main() {
   using namespace assay;
   return golden::run("smollm2", [](golden::Account& account, const fs::path& folder) {
-    const auto model_folder = golden::model_folder();
+    const auto model_folder = golden::smollm2_folder();
     if (!fs::exists(model_folder / "model.safetensors")) {
       std::printf(
           "skipped: %s holds no model.safetensors (assay model fetch smollm2-135m-instruct --out FOLDER, then ASSAY_SMOLLM2=FOLDER)\n",

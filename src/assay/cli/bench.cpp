@@ -8,27 +8,22 @@
 #include <vector>
 
 #include "assay/base/error.h"
-#include "assay/cli/command.h"
+#include "assay/cli/bench.h"
 #include "assay/model/kernels/kernels.h"
 #include "assay/model/transformer.h"
 #include "assay/train/adamw.h"
 
 namespace assay::cli {
 
+ModelConfig bench_config(std::int64_t n_layers, std::int64_t d_model, std::int64_t n_heads, std::int64_t n_kv_heads, std::int64_t d_mlp,
+                         std::int64_t d_vocab, std::int64_t n_ctx, bool tied) {
+  ModelConfig c;
+  c.n_layers = n_layers, c.d_model = d_model, c.n_heads = n_heads, c.n_kv_heads = n_kv_heads, c.d_head = d_model / n_heads;
+  c.d_mlp = d_mlp, c.d_vocab = d_vocab, c.n_ctx = n_ctx, c.tied_embeddings = tied;
+  return c;
+}
+
 namespace {
-
-/// What one benchmark counts, and one call of it.
-struct Work {
-  std::string unit;
-  double amount = 0;  ///< units a call
-  std::function<void()> call;
-  Json config = Json::object();
-};
-
-struct Benchmark {
-  std::string name, about;
-  std::function<Work(const Context&)> make;
-};
 
 Precision precision_of(const Context& context) { return context.dtype == "f32" ? Precision::f32 : Precision::bf16; }
 
@@ -71,14 +66,6 @@ Work training(const Context& context, const ModelConfig& config, std::int64_t se
           shape};
 }
 
-ModelConfig llama(std::int64_t n_layers, std::int64_t d_model, std::int64_t n_heads, std::int64_t n_kv_heads, std::int64_t d_mlp,
-                  std::int64_t d_vocab, std::int64_t n_ctx, bool tied) {
-  ModelConfig c;
-  c.n_layers = n_layers, c.d_model = d_model, c.n_heads = n_heads, c.n_kv_heads = n_kv_heads, c.d_head = d_model / n_heads;
-  c.d_mlp = d_mlp, c.d_vocab = d_vocab, c.n_ctx = n_ctx, c.tied_embeddings = tied;
-  return c;
-}
-
 /// A bare product of the size of a training step's: what the machine can do.
 Work product(const Context& context, std::int64_t M, std::int64_t N, std::int64_t K) {
   const auto& k = kernels::kernels();
@@ -97,15 +84,17 @@ Work product(const Context& context, std::int64_t M, std::int64_t N, std::int64_
 }
 
 std::vector<Benchmark> benchmarks() {
-  return {
+  std::vector<Benchmark> all = {
       {"gemm", "a product of 128 x 576 x 1536, the machine's roof", [](const Context& c) { return product(c, 128, 576, 1536); }},
       {"train-nano", "a training step, 0.5 M parameters, 48 x 96 tokens",
-       [](const Context& c) { return training(c, llama(4, 96, 4, 4, 256, 394, 96, false), 48, 96); }},
+       [](const Context& c) { return training(c, bench_config(4, 96, 4, 4, 256, 394, 96, false), 48, 96); }},
       {"train-mid", "a training step, 5 M parameters, 16 x 256 tokens",
-       [](const Context& c) { return training(c, llama(4, 256, 4, 4, 688, 4096, 256, false), 16, 256); }},
+       [](const Context& c) { return training(c, bench_config(4, 256, 4, 4, 688, 4096, 256, false), 16, 256); }},
       {"train-smollm2", "a training step of SmolLM2-135M's shape, 4 x 128 tokens",
-       [](const Context& c) { return training(c, llama(30, 576, 9, 3, 1536, 49152, 2048, true), 4, 128); }},
+       [](const Context& c) { return training(c, bench_config(30, 576, 9, 3, 1536, 49152, 2048, true), 4, 128); }},
   };
+  for (Benchmark& b : generation_benchmarks()) all.push_back(std::move(b));
+  return all;
 }
 
 /// VmHWM in MB, after the last reset; 0 where /proc does not tell.
@@ -160,7 +149,7 @@ void add_bench(CLI::App& app, Context& context) {
   const auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("bench", "Speed of the engine: per CPU-second and per second, the median of several repeats");
   std::string names;
-  for (const auto& b : benchmarks()) names += "  " + b.name + std::string(16 - b.name.size(), ' ') + b.about + "\n";
+  for (const auto& b : benchmarks()) names += "  " + b.name + std::string(24 - b.name.size(), ' ') + b.about + "\n";
   command->add_option("NAME", options->name, "One benchmark, or the beginning of some; without it all");
   command->add_option("--repeats", options->repeats, "Measurements, of which the median counts")
       ->check(CLI::Range(1, 1000))
@@ -175,7 +164,7 @@ void add_bench(CLI::App& app, Context& context) {
       if (benchmark.name.rfind(options->name, 0) != 0) continue;
       const Json result = measure(benchmark, context, options->repeats, options->seconds);
       char line[160];
-      std::snprintf(line, sizeof line, "%-16s%12.1f %s per CPU-s %12.1f per s %8.0f MB  spread %.0f%%\n", benchmark.name.c_str(),
+      std::snprintf(line, sizeof line, "%-24s%12.1f %s per CPU-s %12.1f per s %8.0f MB  spread %.0f%%\n", benchmark.name.c_str(),
                     result["per_cpu_s"].get<double>(), result["unit"].get<std::string>().c_str(), result["per_wall_s"].get<double>(),
                     result["peak_rss_mb"].get<double>(), 100 * result["spread"].get<double>());
       text += line;

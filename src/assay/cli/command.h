@@ -32,6 +32,10 @@ void on_run(CLI::App& subcommand, Run run);
 
 // One function a file of this folder; each adds its subcommands to `app`.
 void add_version(CLI::App& app, Context& context);
+void add_forward(CLI::App& app, Context& context);
+void add_chat(CLI::App& app, Context& context);
+void add_score(CLI::App& app, Context& context);
+void add_eval(CLI::App& app, Context& context);
 void add_train(CLI::App& app, Context& context);
 void add_bench(CLI::App& app, Context& context);
 void add_search(CLI::App& app, Context& context);

@@ -38,6 +38,10 @@ void on_run(CLI::App& subcommand, Run run) {
 
 void add_all(CLI::App& app, Context& context) {
   // COMMANDS: one line a file, in the order of the documentation.
+  add_forward(app, context);
+  add_chat(app, context);
+  add_score(app, context);
+  add_eval(app, context);
   add_train(app, context);
   add_search(app, context);
   add_tokenize(app, context);

@@ -1,10 +1,7 @@
 #include "assay/model/decoder.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <ATen/ops/cat.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/linear.h>
-#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <cassert>
@@ -12,238 +9,345 @@
 #include <cstring>
 
 #include "assay/base/error.h"
+#include "assay/model/fused/operands.h"
 #include "assay/model/ops.h"
 
 namespace assay {
 namespace {
 
-using v8 = float __attribute__((vector_size(32), aligned(4)));
+std::int64_t round_16(std::int64_t n) { return (n + 15) / 16 * 16; }
 
-float dot(const float* a, const float* b, std::int64_t n) {
-  v8 sum{};
-  std::int64_t i = 0;
-  for (; i + 8 <= n; i += 8) sum += *reinterpret_cast<const v8*>(a + i) * *reinterpret_cast<const v8*>(b + i);
-  float out = 0;
-  for (int lane = 0; lane < 8; ++lane) out += sum[lane];
-  for (; i < n; ++i) out += a[i] * b[i];
-  return out;
+Tensor f32(const Tensor& t) { return t.defined() ? t.detach().to(at::kFloat).contiguous() : t; }
+const float* floats(const Tensor& t) { return t.defined() ? t.data_ptr<float>() : nullptr; }
+
+/// Matrices with one input, packed, and their biases (undefined: none).
+struct PackedLinear {
+  fused::Words W;
+  Tensor b;
+  std::int64_t in_words = 0, out = 0;
+};
+
+PackedLinear pack(const kernels::FormatKernels& f, std::vector<Tensor> W, const std::vector<Tensor>& b) {
+  for (Tensor& w : W) w = f32(w);
+  const fused::Stack stack(W);
+  PackedLinear packed{stack.forward_operand(f), {}, f.words(stack.in()), stack.out()};
+  if (std::any_of(b.begin(), b.end(), [](const Tensor& t) { return t.defined(); })) {
+    packed.b = at::zeros({round_16(stack.out())}, at::kFloat);
+    std::int64_t begin = 0;
+    for (std::size_t i = 0; i < W.size(); begin += W[i].size(0), ++i) {
+      if (b[i].defined()) packed.b.narrow(0, begin, W[i].size(0)).copy_(b[i].detach());
+    }
+  }
+  return packed;
 }
 
-void add_scaled(float* y, float scale, const float* x, std::int64_t n) {
-  std::int64_t i = 0;
-  for (; i + 8 <= n; i += 8) *reinterpret_cast<v8*>(y + i) += scale * *reinterpret_cast<const v8*>(x + i);
-  for (; i < n; ++i) y[i] += scale * x[i];
-}
+struct PackedBlock {
+  Tensor ln1_w, ln1_b, ln2_w, ln2_b;  // f32 [d_model]
+  PackedLinear qkv, o, up, down;
+};
 
-void rms_norm_row(const float* x, const float* w, float eps, std::int64_t d, float* out) {
-  const float scale = 1.0F / std::sqrt(dot(x, x, d) / static_cast<float>(d) + eps);
-  for (std::int64_t i = 0; i < d; ++i) out[i] = x[i] * scale * w[i];
-}
+/// Memory that grows and is kept, 64-byte aligned.
+class Buffer {
+ public:
+  template <class T>
+  T* get(std::int64_t n) {
+    static_assert(sizeof(T) == 4);
+    if (n > capacity_) {
+      capacity_ = n + n / 2;
+      words_ = fused::Words(capacity_);
+    }
+    return reinterpret_cast<T*>(words_.data());
+  }
 
-void layer_norm_row(const float* x, const float* w, const float* b, float eps, std::int64_t d, float* out) {
-  float mean = 0;
+ private:
+  fused::Words words_;
+  std::int64_t capacity_ = 0;
+};
+
+void layer_norm_row(const float* x, const float* w, const float* b, double eps, std::int64_t d, float* out) {
+  double mean = 0, variance = 0;
   for (std::int64_t i = 0; i < d; ++i) mean += x[i];
-  mean /= static_cast<float>(d);
-  float variance = 0;
+  mean /= static_cast<double>(d);
   for (std::int64_t i = 0; i < d; ++i) variance += (x[i] - mean) * (x[i] - mean);
-  const float scale = 1.0F / std::sqrt(variance / static_cast<float>(d) + eps);
-  for (std::int64_t i = 0; i < d; ++i) out[i] = (x[i] - mean) * scale * w[i] + (b ? b[i] : 0.0F);
+  const double scale = 1.0 / std::sqrt(variance / static_cast<double>(d) + eps);
+  for (std::int64_t i = 0; i < d; ++i) out[i] = static_cast<float>((x[i] - mean) * scale) * w[i] + (b ? b[i] : 0.0F);
 }
 
 float activate(float x, Activation activation) {
   switch (activation) {
-    case Activation::silu: return x / (1.0F + std::exp(-x));
-    case Activation::gelu: return 0.5F * x * (1.0F + std::erf(x * 0.70710678F));
-    case Activation::gelu_tanh: return 0.5F * x * (1.0F + std::tanh(0.79788456F * (x + 0.044715F * x * x * x)));
-    case Activation::relu: return x > 0 ? x : 0;
+    case Activation::silu:
+      return x / (1.0F + std::exp(-x));
+    case Activation::gelu:
+      return 0.5F * x * (1.0F + std::erf(x * 0.70710678F));
+    case Activation::gelu_tanh:
+      return 0.5F * x * (1.0F + std::tanh(0.79788456F * (x + 0.044715F * x * x * x)));
+    case Activation::relu:
+      return x > 0 ? x : 0;
   }
   return x;
 }
 
-/// Half-split rotation of one head in place. cos and sin have rotated/2 entries.
-void rotate(float* x, const float* cos, const float* sin, std::int64_t half) {
-  for (std::int64_t i = 0; i < half; ++i) {
-    const float a = x[i], b = x[i + half];
-    x[i] = a * cos[i] - b * sin[i];
-    x[i + half] = b * cos[i] + a * sin[i];
-  }
-}
-
-struct PackedLinear {
-  Tensor w, b;  // in the compute dtype; several matrices of one input stand below each other
+/// Up to kAttendRows consecutive tokens of one sequence.
+struct Stretch {
+  std::int64_t begin = 0, rows = 0;
 };
 
-struct PackedBlock {
-  Tensor ln1_w, ln1_b, ln2_w, ln2_b;  // f32
-  PackedLinear qkv, o, up, down;
-};
+constexpr std::int64_t kSmallWork = 1 << 18;  // multiply-adds that are not worth another thread
 
 }  // namespace
 
-KvCache::KvCache(const ModelConfig& config, std::int64_t rows, std::int64_t n_ctx)
-    : n_layers_(config.n_layers), rows_(rows), n_ctx_(n_ctx), width_(config.n_kv_heads * config.d_head) {
-  const auto size = static_cast<std::size_t>(n_layers_ * rows_ * n_ctx_ * width_);
-  keys_.resize(size);
-  values_.resize(size);
-}
-
-void KvCache::copy_prefix(std::int64_t from, std::int64_t to, std::int64_t n) {
-  const auto bytes = static_cast<std::size_t>(n * width_) * sizeof(float);
-  for (std::int64_t layer = 0; layer < n_layers_; ++layer) {
-    std::memcpy(keys(layer, to), keys(layer, from), bytes);
-    std::memcpy(values(layer, to), values(layer, from), bytes);
-  }
-}
-
 struct Decoder::Impl {
   ModelConfig config;
-  c10::ScalarType type;
-  Tensor embedding, positions, ln_final_w, ln_final_b, head;
+  Precision precision;
+  const kernels::FormatKernels& f;
+  Tensor embedding, positions, ln_final_w, ln_final_b;
   std::vector<PackedBlock> blocks;
-  ops::RopeTable rope;
-  std::vector<float> x, normed, post, z, out;
-  Tensor logits;
+  PackedLinear head;
+  Tensor cos, sin;  // [positions so far, rotated/2]
+  std::int64_t rope_positions = 0;
+  std::vector<Stretch> stretches;
+  Buffer x, operand, products, rotated, z, scratch, out, hidden_rows, logits;
 
-  /// input [n, in] f32 -> [n, out] f32.
-  [[nodiscard]] Tensor linear(const std::vector<float>& input, std::int64_t n, const PackedLinear& layer) const {
-    const Tensor in = at::from_blob(const_cast<float*>(input.data()), {n, layer.w.size(1)}, at::TensorOptions(c10::kFloat));
-    return at::linear(in.to(type), layer.w, layer.b.defined() ? std::optional<Tensor>(layer.b) : std::nullopt).to(c10::kFloat);
-  }
-  void norm(const Tensor& w, const Tensor& b, const float* in, std::int64_t n, float* to) const {
-    const std::int64_t d = config.d_model;
-    for (std::int64_t i = 0; i < n; ++i) {
-      if (config.norm == Norm::rms) rms_norm_row(in + i * d, w.data_ptr<float>(), static_cast<float>(config.norm_eps), d, to + i * d);
-      else layer_norm_row(in + i * d, w.data_ptr<float>(), b.defined() ? b.data_ptr<float>() : nullptr, static_cast<float>(config.norm_eps), d, to + i * d);
+  Impl(const Transformer& model, Precision p) : config(model.config), precision(p), f(fused::format(p)) {}
+
+  /// C [n][round_16(out)] = or += A W^T + b.
+  void product(std::int64_t n, const std::uint32_t* A, const PackedLinear& W, float* C, bool accumulate) const {
+    const auto ldc = round_16(W.out), panels = ldc / 16, work = n * W.in_words * 16 * f.per_word;
+    at::parallel_for(0, panels, std::max<std::int64_t>(1, kSmallWork / work), [&](std::int64_t begin, std::int64_t end) {
+      f.decode.product(n, begin, end, W.in_words, A, W.in_words, W.W.data(), C, ldc, accumulate);
+    });
+    if (W.b.defined()) {
+      const float* b = W.b.data_ptr<float>();
+      for (std::int64_t r = 0; r < n; ++r) kernels::kernels().add_rows(C + r * ldc, 1, ldc, b, nullptr);
     }
   }
-  void attend(const float* qkv, std::span<const DecodeToken> tokens, std::int64_t layer, KvCache& cache);
+
+  /// rows(begin, end) over n rows of about `width` floats each.
+  template <class Rows>
+  void for_rows(std::int64_t n, std::int64_t width, const Rows& rows) const {
+    at::parallel_for(0, n, std::max<std::int64_t>(1, kSmallWork / 8 / width), rows);
+  }
+
+  /// Norm of rows x [n][round_16(d_model)] to operand rows.
+  void norm(const Tensor& w, const Tensor& b, const float* in, std::int64_t n, std::uint32_t* to) const {
+    const auto d = config.d_model, ld = round_16(d), words = f.words(d);
+    for_rows(n, d, [&](std::int64_t begin, std::int64_t end) {
+      std::vector<float> row(config.norm == Norm::layer ? static_cast<std::size_t>(d) : 0);
+      for (auto r = begin; r < end; ++r) {
+        if (config.norm == Norm::rms) {
+          f.rms_norm(in + r * ld, floats(w), static_cast<float>(config.norm_eps), 1, d, to + r * words);
+        } else {
+          layer_norm_row(in + r * ld, floats(w), floats(b), config.norm_eps, d, row.data());
+          f.to_rows(row.data(), d, 1, d, to + r * words);
+        }
+      }
+    });
+  }
+
+  void rotary_up_to(std::int64_t n) {
+    if (config.positions != Positions::rope || n <= rope_positions) return;
+    rope_positions = std::min(config.n_ctx, std::max<std::int64_t>(2 * n, 256));
+    const ops::RopeTable table = ops::rope_table(config, rope_positions);
+    cos = f32(table.cos);
+    sin = f32(table.sin);
+  }
+
+  void embed(std::span<const DecodeToken> tokens, float* to) const;
+  void attend(std::int64_t layer, std::span<const DecodeToken> tokens, const float* qkv, KvCache& cache, std::uint32_t* to);
+  void activations(const float* up, std::int64_t n, std::uint32_t* to) const;
 };
 
-/// qkv [n, (heads + 2 kv) d_head] -> z [n, heads d_head]. Keys and values of all tokens go into the cache first, so that tokens of one row see each other.
-void Decoder::Impl::attend(const float* qkv, std::span<const DecodeToken> tokens, std::int64_t layer, KvCache& cache) {
-  const std::int64_t H = config.n_heads, G = config.n_kv_heads, D = config.d_head, width = (H + 2 * G) * D, group = H / G;
-  const std::int64_t half = config.positions == Positions::rope ? rope.cos.size(1) : 0;
-  const auto n = static_cast<std::int64_t>(tokens.size());
-  std::vector<float> queries(static_cast<std::size_t>(n * H * D));
-  for (std::int64_t t = 0; t < n; ++t) {
-    const DecodeToken& token = tokens[static_cast<std::size_t>(t)];
-    const float* in = qkv + t * width;
-    float* q = queries.data() + t * H * D;
-    float* k = cache.keys(layer, token.row) + token.position * G * D;
-    std::memcpy(q, in, static_cast<std::size_t>(H * D) * sizeof(float));
-    std::memcpy(k, in + H * D, static_cast<std::size_t>(G * D) * sizeof(float));
-    std::memcpy(cache.values(layer, token.row) + token.position * G * D, in + (H + G) * D, static_cast<std::size_t>(G * D) * sizeof(float));
-    if (half == 0) continue;
-    const float* cos = rope.cos.data_ptr<float>() + token.position * half;
-    const float* sin = rope.sin.data_ptr<float>() + token.position * half;
-    for (std::int64_t h = 0; h < H; ++h) rotate(q + h * D, cos, sin, half);
-    for (std::int64_t g = 0; g < G; ++g) rotate(k + g * D, cos, sin, half);
+void Decoder::Impl::embed(std::span<const DecodeToken> tokens, float* to) const {
+  const auto d = config.d_model, ld = round_16(d);
+  for (std::size_t t = 0; t < tokens.size(); ++t) {
+    float* row = to + static_cast<std::int64_t>(t) * ld;
+    std::memcpy(row, floats(embedding) + tokens[t].id * d, static_cast<std::size_t>(d) * sizeof(float));
+    std::fill(row + d, row + ld, 0.0F);
+    if (config.positions == Positions::learned) {
+      const float* position = floats(positions) + tokens[t].position * d;
+      for (std::int64_t i = 0; i < d; ++i) row[i] += position[i];
+    }
   }
-  const float scale = 1.0F / std::sqrt(static_cast<float>(D));
-  at::parallel_for(0, n, std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, H * D)), [&](std::int64_t begin, std::int64_t end) {
-    std::vector<float> scores;
-    for (std::int64_t t = begin; t < end; ++t) {
+}
+
+/// qkv [n][round_16((heads + 2 kv) d_head)] -> z as operand rows [n][words(heads d_head)]. Keys and values of all tokens go into the cache
+/// first, so that the tokens of one sequence see each other.
+void Decoder::Impl::attend(std::int64_t layer, std::span<const DecodeToken> tokens, const float* qkv, KvCache& cache, std::uint32_t* to) {
+  const auto n = static_cast<std::int64_t>(tokens.size());
+  const std::int64_t H = config.n_heads, G = config.n_kv_heads, D = config.d_head, group = H / G, width = (H + 2 * G) * D,
+                     ld = round_16(width), kd = f.words(D), q_ld = f.words(width);
+  std::uint32_t* rows = rotated.get<std::uint32_t>(n * q_ld);
+  float* z_rows = z.get<float>(n * H * D);
+  for_rows(n, ld, [&](std::int64_t begin, std::int64_t end) {
+    for (auto t = begin; t < end; ++t) {
       const DecodeToken& token = tokens[static_cast<std::size_t>(t)];
-      const std::int64_t seen = token.position + 1;
-      scores.resize(static_cast<std::size_t>(seen));
-      const float* keys = cache.keys(layer, token.row);
-      const float* values = cache.values(layer, token.row);
-      for (std::int64_t h = 0; h < H; ++h) {
-        const float* q = queries.data() + (t * H + h) * D;
-        const std::int64_t at = (h / group) * D;
-        float top = -INFINITY;
-        for (std::int64_t p = 0; p < seen; ++p) top = std::max(top, scores[static_cast<std::size_t>(p)] = scale * dot(q, keys + p * G * D + at, D));
-        float total = 0;
-        for (float& s : scores) total += s = std::exp(s - top);
-        float* out_row = z.data() + (t * H + h) * D;
-        std::fill_n(out_row, D, 0.0F);
-        for (std::int64_t p = 0; p < seen; ++p) add_scaled(out_row, scores[static_cast<std::size_t>(p)] / total, values + p * G * D + at, D);
+      std::uint32_t* row = rows + t * q_ld;
+      const std::int64_t half = cos.defined() ? cos.size(1) : 0;
+      f.rope_rows(qkv + t * ld, 1, width, H + G, D, floats(cos), floats(sin), half, &token.position, 1.0F, row);
+      std::uint32_t* page = cache.pages(token.sequence)[static_cast<std::size_t>(token.position / kernels::kPageKeys)];
+      for (std::int64_t g = 0; g < G; ++g) {
+        f.decode.page_write(row + (H + g) * kd, row + (H + G + g) * kd, D, token.position % kernels::kPageKeys,
+                            page + cache.offset(layer, g));
       }
+    }
+  });
+  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(D)));
+  std::int64_t longest = 0;
+  for (const DecodeToken& token : tokens) longest = std::max<std::int64_t>(longest, token.position + 1);
+  const auto scratch_words = f.decode.scratch_words(std::max(kernels::kAttendRows, group), longest);
+  std::uint32_t* scratch_of_threads = scratch.get<std::uint32_t>(scratch_words * at::get_num_threads());
+  const auto items = static_cast<std::int64_t>(stretches.size()) * G;
+  const auto grain = std::max<std::int64_t>(
+      1, kSmallWork / std::max<std::int64_t>(1, 2 * longest * D * group * n / static_cast<std::int64_t>(stretches.size())));
+  at::parallel_for(0, items, grain, [&](std::int64_t first, std::int64_t last) {
+    std::uint32_t* own = scratch_of_threads + scratch_words * at::get_thread_num();
+    for (auto item = first; item < last; ++item) {
+      const Stretch s = stretches[static_cast<std::size_t>(item / G)];
+      const std::int64_t g = item % G, seen = tokens[static_cast<std::size_t>(s.begin)].position + 1;
+      std::uint32_t* const* pages = cache.pages(tokens[static_cast<std::size_t>(s.begin)].sequence).data();
+      const std::uint32_t* q_rows = rows + s.begin * q_ld + g * group * kd;
+      float* out_rows = z_rows + (s.begin * H + g * group) * D;
+      if (s.rows == 1 && group <= kernels::kAttendRows) {  // the heads that share these keys are rows of one product
+        f.decode.attention(group, seen, 0, D, scale, q_rows, kd, pages, cache.offset(layer, g), out_rows, D, own);
+        continue;
+      }
+      for (std::int64_t h = 0; h < group; ++h) {
+        f.decode.attention(s.rows, seen, 1, D, scale, q_rows + h * kd, q_ld, pages, cache.offset(layer, g), out_rows + h * D, H * D, own);
+      }
+    }
+  });
+  for_rows(n, H * D, [&](std::int64_t begin, std::int64_t end) {
+    f.to_rows(z_rows + begin * H * D, H * D, end - begin, H * D, to + begin * f.words(H * D));
+  });
+}
+
+/// up [n][round_16(2 d_mlp or d_mlp)] -> operand rows [n][words(d_mlp)].
+void Decoder::Impl::activations(const float* up, std::int64_t n, std::uint32_t* to) const {
+  const auto d = config.d_mlp, ld = round_16(config.gated_mlp ? 2 * d : d);
+  for_rows(n, 8 * d, [&](std::int64_t begin, std::int64_t end) {
+    if (config.gated_mlp && config.activation == Activation::silu)
+      return f.decode.swiglu(up + begin * ld, ld, end - begin, d, to + begin * f.words(d));
+    std::vector<float> post(static_cast<std::size_t>(d));
+    for (auto r = begin; r < end; ++r) {
+      const float* row = up + r * ld;
+      for (std::int64_t i = 0; i < d; ++i)
+        post[static_cast<std::size_t>(i)] = activate(row[i], config.activation) * (config.gated_mlp ? row[d + i] : 1.0F);
+      f.to_rows(post.data(), d, 1, d, to + r * f.words(d));
     }
   });
 }
 
-Decoder::Decoder(const Transformer& model, Precision precision) : impl_(std::make_unique<Impl>()) {
-  const c10::InferenceMode no_gradients;
+Decoder::Decoder(const Transformer& model, Precision precision) : impl_(std::make_unique<Impl>(model, precision)) {
+  if (model.config.d_head % 2 != 0)
+    throw Error("generate", "heads of odd width (" + std::to_string(model.config.d_head) + ") are not supported");
   Impl& m = *impl_;
-  m.config = model.config;
-  m.type = precision == Precision::bf16 ? c10::kBFloat16 : c10::kFloat;
-  const auto f32 = [](const Tensor& t) { return t.defined() ? t.detach().to(c10::kFloat).contiguous() : t; };
-  const auto packed = [&](std::initializer_list<Tensor> w, std::initializer_list<Tensor> b) {
-    PackedLinear out{at::cat(std::vector<Tensor>(w)).detach().to(m.type).contiguous(), {}};
-    if (b.begin()->defined()) out.b = at::cat(std::vector<Tensor>(b)).detach().to(m.type).contiguous();
-    return out;
-  };
   const Weights& w = model.weights;
   m.embedding = f32(w.W_E);
   m.positions = f32(w.W_pos);
   m.ln_final_w = f32(w.ln_final_w);
   m.ln_final_b = f32(w.ln_final_b);
-  m.head = w.W_U.detach().to(m.type).contiguous();
+  m.head = pack(m.f, {w.W_U}, {Tensor()});
   for (const BlockWeights& b : w.blocks) {
-    PackedBlock block{f32(b.ln1_w), f32(b.ln1_b), f32(b.ln2_w), f32(b.ln2_b), packed({b.W_Q, b.W_K, b.W_V}, {b.b_Q, b.b_K, b.b_V}), packed({b.W_O}, {b.b_O}), {}, packed({b.W_out}, {b.b_out})};
-    block.up = model.config.gated_mlp ? packed({b.W_gate, b.W_in}, {Tensor()}) : packed({b.W_in}, {b.b_in});
+    PackedBlock block{f32(b.ln1_w), f32(b.ln1_b), f32(b.ln2_w), f32(b.ln2_b), {}, {}, {}, {}};
+    block.qkv = pack(m.f, {b.W_Q, b.W_K, b.W_V}, {b.b_Q, b.b_K, b.b_V});
+    block.o = pack(m.f, {b.W_O}, {b.b_O});
+    block.up = model.config.gated_mlp ? pack(m.f, {b.W_gate, b.W_in}, {Tensor(), b.b_in}) : pack(m.f, {b.W_in}, {b.b_in});
+    block.down = pack(m.f, {b.W_out}, {b.b_out});
     m.blocks.push_back(std::move(block));
-  }
-  if (m.config.positions == Positions::rope) {
-    m.rope = ops::rope_table(m.config, m.config.n_ctx);
-    m.rope.cos = f32(m.rope.cos);
-    m.rope.sin = f32(m.rope.sin);
   }
 }
 
 Decoder::~Decoder() = default;
 Decoder::Decoder(Decoder&&) noexcept = default;
 const ModelConfig& Decoder::config() const { return impl_->config; }
+Precision Decoder::precision() const { return impl_->precision; }
 
 std::span<const float> Decoder::run(std::span<const DecodeToken> tokens, std::span<const std::int64_t> wanted, KvCache& cache) {
-  const c10::InferenceMode no_gradients;
   Impl& m = *impl_;
   const ModelConfig& c = m.config;
+  assert(cache.precision() == m.precision);
   const auto n = static_cast<std::int64_t>(tokens.size());
-  const std::int64_t d = c.d_model, up_width = c.gated_mlp ? 2 * c.d_mlp : c.d_mlp;
-  m.x.resize(static_cast<std::size_t>(n * d));
-  m.normed.resize(m.x.size());
-  m.z.resize(static_cast<std::size_t>(n * c.n_heads * c.d_head));
-  m.post.resize(static_cast<std::size_t>(n * c.d_mlp));
+  const auto d = c.d_model, ld = round_16(d);
+  m.stretches.clear();
+  std::int64_t longest = 0;
   for (std::int64_t t = 0; t < n; ++t) {
     const DecodeToken& token = tokens[static_cast<std::size_t>(t)];
-    if (token.id < 0 || token.id >= c.d_vocab) throw Error("generate", "token id " + std::to_string(token.id) + " is outside the vocabulary of " + std::to_string(c.d_vocab));
-    if (token.position < 0 || token.position >= cache.n_ctx() || token.position >= c.n_ctx)
-      throw Error("generate", "position " + std::to_string(token.position) + " is beyond the context of " + std::to_string(std::min(c.n_ctx, cache.n_ctx())));
-    std::memcpy(m.x.data() + t * d, m.embedding.data_ptr<float>() + token.id * d, static_cast<std::size_t>(d) * sizeof(float));
-    if (c.positions == Positions::learned) add_scaled(m.x.data() + t * d, 1.0F, m.positions.data_ptr<float>() + token.position * d, d);
+    if (token.id < 0 || token.id >= c.d_vocab) {
+      throw Error("generate",
+                  "token id " + std::to_string(token.id) + " is outside the vocabulary of " + std::to_string(c.d_vocab) + " tokens");
+    }
+    if (token.position < 0 || token.position >= c.n_ctx) {
+      throw Error("generate", "position " + std::to_string(token.position) + " is beyond the model's context of " +
+                                  std::to_string(c.n_ctx) + " tokens");
+    }
+    longest = std::max<std::int64_t>(longest, token.position + 1);
+    const bool goes_on = t > 0 && tokens[static_cast<std::size_t>(t - 1)].sequence == token.sequence;
+    assert(!goes_on || tokens[static_cast<std::size_t>(t - 1)].position + 1 == token.position);
+    if (goes_on && m.stretches.back().rows < kernels::kAttendRows)
+      ++m.stretches.back().rows;
+    else
+      m.stretches.push_back({t, 1});
   }
+  for (const Stretch& s : m.stretches) {
+    const DecodeToken& first = tokens[static_cast<std::size_t>(s.begin)];
+    cache.prepare(first.sequence, first.position, first.position + s.rows);
+  }
+  m.rotary_up_to(longest);
+
+  const auto widest = std::max({m.f.words(d), m.f.words(c.n_heads * c.d_head), m.f.words(c.d_mlp)});
+  float* x = m.x.get<float>(n * ld);
+  std::uint32_t* operand = m.operand.get<std::uint32_t>(n * widest);
+  float* products = m.products.get<float>(n * round_16(std::max((c.n_heads + 2 * c.n_kv_heads) * c.d_head, 2 * c.d_mlp)));
+  m.embed(tokens, x);
   for (std::int64_t layer = 0; layer < c.n_layers; ++layer) {
     const PackedBlock& block = m.blocks[static_cast<std::size_t>(layer)];
-    m.norm(block.ln1_w, block.ln1_b, m.x.data(), n, m.normed.data());
-    const Tensor qkv = m.linear(m.normed, n, block.qkv);  // [n, (heads + 2 kv) d_head]
-    m.attend(qkv.data_ptr<float>(), tokens, layer, cache);
-    const Tensor attn_out = m.linear(m.z, n, block.o);  // [n, d_model]
-    add_scaled(m.x.data(), 1.0F, attn_out.data_ptr<float>(), n * d);
-    m.norm(block.ln2_w, block.ln2_b, m.x.data(), n, m.normed.data());
-    const Tensor up = m.linear(m.normed, n, block.up);  // [n, d_mlp] or gate and up side by side
-    const float* u = up.data_ptr<float>();
-    for (std::int64_t t = 0; t < n; ++t)
-      for (std::int64_t i = 0; i < c.d_mlp; ++i) {
-        const float gate = u[t * up_width + i];
-        m.post[static_cast<std::size_t>(t * c.d_mlp + i)] = activate(gate, c.activation) * (c.gated_mlp ? u[t * up_width + c.d_mlp + i] : 1.0F);
-      }
-    const Tensor mlp_out = m.linear(m.post, n, block.down);
-    add_scaled(m.x.data(), 1.0F, mlp_out.data_ptr<float>(), n * d);
+    m.norm(block.ln1_w, block.ln1_b, x, n, operand);
+    m.product(n, operand, block.qkv, products, false);
+    m.attend(layer, tokens, products, cache, operand);
+    m.product(n, operand, block.o, x, true);
+    m.norm(block.ln2_w, block.ln2_b, x, n, operand);
+    m.product(n, operand, block.up, products, false);
+    m.activations(products, n, operand);
+    m.product(n, operand, block.down, x, true);
   }
-  m.out.resize(wanted.size() * static_cast<std::size_t>(d));
-  for (std::size_t i = 0; i < wanted.size(); ++i) m.norm(m.ln_final_w, m.ln_final_b, m.x.data() + wanted[i] * d, 1, m.out.data() + static_cast<std::int64_t>(i) * d);
-  return m.out;
+
+  const auto rows = static_cast<std::int64_t>(wanted.size());
+  float* out = m.out.get<float>(rows * d);
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const float* row = x + wanted[static_cast<std::size_t>(i)] * ld;
+    if (c.norm == Norm::rms)
+      kernels::kernels().f32.rms_norm(row, floats(m.ln_final_w), static_cast<float>(c.norm_eps), 1, d, out + i * d);
+    else
+      layer_norm_row(row, floats(m.ln_final_w), floats(m.ln_final_b), c.norm_eps, d, out + i * d);
+  }
+  return {out, static_cast<std::size_t>(rows * d)};
 }
 
-std::span<const float> Decoder::logits(std::span<const float> hidden, std::int64_t n) {
-  const c10::InferenceMode no_gradients;
+LogitRows Decoder::logits(std::span<const float> hidden, std::int64_t n) {
   Impl& m = *impl_;
-  assert(static_cast<std::int64_t>(hidden.size()) == n * m.config.d_model);
-  const Tensor in = at::from_blob(const_cast<float*>(hidden.data()), {n, m.config.d_model}, at::TensorOptions(c10::kFloat));
-  m.logits = at::linear(in.to(m.type), m.head).to(c10::kFloat).contiguous();
-  return {m.logits.data_ptr<float>(), static_cast<std::size_t>(m.logits.numel())};
+  const auto d = m.config.d_model, ld = round_16(m.config.d_vocab);
+  assert(static_cast<std::int64_t>(hidden.size()) == n * d);
+  std::uint32_t* rows = m.hidden_rows.get<std::uint32_t>(n * m.f.words(d));
+  float* logits = m.logits.get<float>(n * ld);
+  m.f.to_rows(hidden.data(), d, n, d, rows);
+  m.product(n, rows, m.head, logits, false);
+  return {logits, ld, m.config.d_vocab};
+}
+
+void Decoder::logprobs(std::span<const float> hidden, std::span<const std::int32_t> targets, float* out) {
+  constexpr std::size_t at_once = 64;
+  const auto d = static_cast<std::size_t>(impl_->config.d_model);
+  for (std::size_t begin = 0; begin < targets.size(); begin += at_once) {
+    const auto n = std::min(at_once, targets.size() - begin);
+    const LogitRows rows = logits(hidden.subspan(begin * d, n * d), static_cast<std::int64_t>(n));
+    impl_->for_rows(static_cast<std::int64_t>(n), rows.d_vocab, [&](std::int64_t first, std::int64_t last) {
+      for (auto r = first; r < last; ++r) {
+        float logsumexp = 0;
+        const auto i = static_cast<std::size_t>(r);
+        kernels::kernels().softmax_rows(rows[i].data(), rows.stride, 1, rows.d_vocab, &targets[begin + i], &logsumexp, out + begin + i);
+      }
+    });
+  }
 }
 
 }  // namespace assay

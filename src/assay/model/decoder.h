@@ -4,45 +4,45 @@
 #include <span>
 #include <vector>
 
+#include "assay/model/kv_cache.h"
 #include "assay/model/transformer.h"
 
 namespace assay {
 
-/// Keys and values of sequences in flight: one row a sequence, positions 0 to n_ctx - 1, f32.
-class KvCache {
- public:
-  KvCache(const ModelConfig& config, std::int64_t rows, std::int64_t n_ctx);
-  [[nodiscard]] float* keys(std::int64_t layer, std::int64_t row) { return keys_.data() + offset(layer, row); }      // [n_ctx, n_kv_heads, d_head]
-  [[nodiscard]] float* values(std::int64_t layer, std::int64_t row) { return values_.data() + offset(layer, row); }  // [n_ctx, n_kv_heads, d_head]
-  /// The first n positions of `from` become those of `to`: a shared prefix is computed once.
-  void copy_prefix(std::int64_t from, std::int64_t to, std::int64_t n);
-  [[nodiscard]] std::int64_t n_ctx() const { return n_ctx_; }
-
- private:
-  [[nodiscard]] std::size_t offset(std::int64_t layer, std::int64_t row) const { return static_cast<std::size_t>((layer * rows_ + row) * n_ctx_ * width_); }
-  std::int64_t n_layers_, rows_, n_ctx_, width_;
-  std::vector<float> keys_, values_;
-};
-
-/// A token on its way through the decoder: it is written at (row, position) of the cache and sees what stands before it there.
+/// A token on its way through the decoder: it is written at (sequence, position) of the cache and sees what stands before it there.
 struct DecodeToken {
   std::int32_t id = 0;
-  std::int32_t row = 0, position = 0;
+  std::int32_t sequence = 0, position = 0;
 };
 
-/// The inference forward of a Transformer: no gradients, weights packed once, memory reused from step to step. Build a new one when the weights have changed.
+/// Rows of logits, f32, valid until the decoder's next call.
+struct LogitRows {
+  const float* data = nullptr;
+  std::int64_t stride = 0, d_vocab = 0;
+  [[nodiscard]] std::span<const float> operator[](std::size_t row) const {
+    return {data + static_cast<std::int64_t>(row) * stride, static_cast<std::size_t>(d_vocab)};
+  }
+};
+
+/// The inference forward of a Transformer on the CPU: no gradients, weights packed once in what the kernels stream, memory reused from step
+/// to step. A snapshot: build a new one when the weights have changed. What a token gets does not depend on the tokens of other sequences
+/// in the same call, nor on how a sequence is cut into calls, nor on the number of threads, bit for bit.
 class Decoder {
  public:
   Decoder(const Transformer& model, Precision precision);
   ~Decoder();
   Decoder(Decoder&&) noexcept;
   [[nodiscard]] const ModelConfig& config() const;
+  [[nodiscard]] Precision precision() const;
 
-  /// Runs the tokens (any mixture of rows; a row's positions in ascending order) and writes their keys and values into the cache. Returns the residual stream after the
-  /// final norm of tokens `wanted` (indices into tokens), [wanted.size(), d_model] f32; valid until the next call.
+  /// Runs the tokens and writes their keys and values into the cache. Tokens of one sequence stand together, positions ascending by 1 from
+  /// what the cache holds of it. Returns the residual stream after the final norm of tokens `wanted` (indices into tokens), [wanted.size(),
+  /// d_model] f32; valid until the next call. Throws on ids outside the vocabulary and positions beyond n_ctx.
   std::span<const float> run(std::span<const DecodeToken> tokens, std::span<const std::int64_t> wanted, KvCache& cache);
-  /// Logits of such rows: [n, d_vocab] f32, valid until the next call.
-  std::span<const float> logits(std::span<const float> hidden, std::int64_t n);
+  /// Logits of n such rows.
+  LogitRows logits(std::span<const float> hidden, std::int64_t n);
+  /// log p of one target for each such row.
+  void logprobs(std::span<const float> hidden, std::span<const std::int32_t> targets, float* out);
 
  private:
   struct Impl;

@@ -1,110 +1,123 @@
 #include "assay/model/sampler.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cassert>
 #include <cmath>
+
+#include "assay/model/kernels/kernels.h"
 
 namespace assay {
 namespace {
 
-using v8 = float __attribute__((vector_size(32), aligned(4)));
-using i8 = std::int32_t __attribute__((vector_size(32), aligned(4)));
+constexpr std::size_t kBlock = 512;  // tokens whose weights are summed in f32; the sums are added in f64
 
-/// exp for x <= 0 (after subtracting the maximum), relative error below 2e-7 (Cephes' polynomial on [-ln2/2, ln2/2]); 0 below -87.
-v8 exp8(v8 x) {
-  const v8 floor_at = v8{} - 87.0F;
-  const i8 tiny = x < floor_at;
-  x = tiny ? floor_at : x;
-  const v8 t = x * 1.44269504F;
-  const i8 k = __builtin_convertvector(t - 0.5F, i8);  // truncation towards 0 rounds to nearest for negative t
-  const v8 kf = __builtin_convertvector(k, v8);
-  const v8 r = (x - kf * 0.693359375F) + kf * 2.12194440e-4F;
-  v8 p = v8{} + 1.9875691500e-4F;
-  p = p * r + 1.3981999507e-3F;
-  p = p * r + 8.3334519073e-3F;
-  p = p * r + 4.1665795894e-2F;
-  p = p * r + 1.6666665459e-1F;
-  p = p * r + 5.0000001201e-1F;
-  p = p * r * r + r + 1.0F;
-  const i8 bits = (k + 127) << 23;
-  const v8 out = p * (v8)bits;
-  return tiny ? v8{} : out;
-}
-
-/// weights[i] = exp((logits[i] - top) / temperature); returns their sum.
-double exponentials(std::span<const float> logits, float top, float inverse_temperature, float* weights) {
-  const std::size_t n = logits.size();
-  double total = 0;
-  std::size_t i = 0;
-  v8 sum{};
-  for (; i + 8 <= n; i += 8) {
-    const v8 e = exp8((*reinterpret_cast<const v8*>(logits.data() + i) - top) * inverse_temperature);
-    *reinterpret_cast<v8*>(weights + i) = e;
-    sum += e;
-    if ((i & 4095) == 4088 || i + 16 > n) {  // blocks, so that f32 sums stay short
-      for (int lane = 0; lane < 8; ++lane) total += sum[lane];
-      sum = v8{};
-    }
-  }
-  for (; i < n; ++i) total += weights[i] = std::exp((logits[i] - top) * inverse_temperature);
-  return total;
+/// Classes of weights in [0, 1]: eight an octave, heavier ones first.
+constexpr std::size_t kClasses = 127 * 8 + 1;
+std::size_t weight_class(float weight) {
+  return kClasses - 1 - std::min<std::size_t>(kClasses - 1, std::bit_cast<std::uint32_t>(weight) >> 20);
 }
 
 }  // namespace
 
-Draw Sampler::draw(std::span<const float> logits, Rng& rng) {
+Draw Sampler::draw(std::span<const float> logits, Rng rng) {
   assert(!logits.empty());
+  const auto& k = kernels::kernels();
   const auto n = logits.size();
-  weights_.resize(n);
-  const auto best = static_cast<std::size_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-  const float top = logits[best];
-  const double total_at_1 = exponentials(logits, top, 1.0F, weights_.data());
-  const auto result = [&](std::size_t id) { return Draw{static_cast<std::int32_t>(id), static_cast<float>(static_cast<double>(logits[id] - top) - std::log(total_at_1))}; };
-  if (options_.temperature <= 0) return result(best);
-  double total = options_.temperature == 1.0 ? total_at_1 : exponentials(logits, top, static_cast<float>(1.0 / options_.temperature), weights_.data());
+  const float top = k.row_max(logits.data(), static_cast<std::int64_t>(n));
+  const auto exponentials = [&](std::size_t begin, float scale, float* out) {
+    return static_cast<double>(k.exp_row(logits.data() + begin, static_cast<std::int64_t>(std::min(kBlock, n - begin)), top, scale, out));
+  };
+  const bool greedy = options_.temperature <= 0, plain = options_.temperature == 1.0;
+  const bool filtered =
+      (options_.top_k > 0 && static_cast<std::size_t>(options_.top_k) < n) || options_.top_p < 1.0 || options_.min_p > 0.0;
+  if (!greedy) weights_.resize(n);
+  const auto sum_over_blocks = [&](float scale, bool keep) {
+    double total = 0;
+    blocks_.clear();
+    for (std::size_t begin = 0; begin < n; begin += kBlock) {
+      blocks_.push_back(exponentials(begin, scale, keep ? weights_.data() + begin : nullptr));
+      total += blocks_.back();
+    }
+    return total;
+  };
+  const double total_at_1 = sum_over_blocks(1.0F, !greedy && plain);
+  const auto result = [&](std::size_t id) {
+    return Draw{static_cast<std::int32_t>(id), static_cast<float>(static_cast<double>(logits[id] - top) - std::log(total_at_1))};
+  };
+  const auto best = [&] { return static_cast<std::size_t>(std::find(logits.begin(), logits.end(), top) - logits.begin()); };
+  // Where every logit is nan or -inf there is nothing to choose from.
+  if (!std::isfinite(top) || !(total_at_1 > 0)) return {0, std::nanf("")};
+  if (greedy) return result(best());
+  const double total = plain ? total_at_1 : sum_over_blocks(static_cast<float>(1.0 / options_.temperature), true);
 
-  const bool filtered = (options_.top_k > 0 && static_cast<std::size_t>(options_.top_k) < n) || options_.top_p < 1.0 || options_.min_p > 0.0;
   if (!filtered) {
     double left = rng.uniform() * total;
-    for (std::size_t i = 0; i < n; ++i) {
+    std::size_t block = 0;
+    while (block + 1 < blocks_.size() && left >= blocks_[block]) left -= blocks_[block++];
+    for (std::size_t i = block * kBlock; i < std::min(n, (block + 1) * kBlock); ++i) {
       left -= weights_[i];
       if (left < 0) return result(i);
     }
-    return result(best);  // rounding alone leads here
+    return result(best());  // rounding alone leads here
   }
-  // Candidates in falling order of weight, as few as the filters leave.
-  order_.clear();
-  const float least = static_cast<float>(options_.min_p);  // the largest weight is 1
-  for (std::size_t i = 0; i < n; ++i)
-    if (weights_[i] >= least && weights_[i] > 0) order_.push_back(static_cast<std::int32_t>(i));
+  filter(total);
+  double kept_total = 0;
+  for (const std::int32_t i : kept_) kept_total += weights_[static_cast<std::size_t>(i)];
+  double left = rng.uniform() * kept_total;
+  for (const std::int32_t i : kept_) {
+    left -= weights_[static_cast<std::size_t>(i)];
+    if (left < 0) return result(static_cast<std::size_t>(i));
+  }
+  return result(static_cast<std::size_t>(kept_.front()));
+}
+
+/// kept_ = what the filters leave, in falling order of weight. Only the classes of weights that can hold it are sorted.
+void Sampler::filter(double total) {
+  const auto n = weights_.size();
+  std::array<std::uint32_t, kClasses> counts{};
+  std::array<double, kClasses> masses{};
+  for (std::size_t i = 0; i < n; ++i) {
+    const auto c = weight_class(weights_[i]);
+    ++counts[c];
+    masses[c] += weights_[i];
+  }
+  const auto k = options_.top_k > 0 ? std::min(n, static_cast<std::size_t>(options_.top_k)) : n;
+  // Without top-k, top-p needs no more than the classes that hold its mass; with it, the k heaviest are needed whole.
+  const double needed = k == n && options_.top_p < 1.0 ? options_.top_p * total : HUGE_VAL;
+  std::size_t classes = 0, count = 0;
+  for (double mass = 0; classes < kClasses && count < k && mass <= needed; ++classes) {
+    count += counts[classes];
+    mass += masses[classes];
+  }
+  kept_.clear();
+  const auto least = static_cast<float>(options_.min_p);  // the heaviest weight is 1
+  const bool only_min_p = k == n && options_.top_p >= 1.0;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (only_min_p ? weights_[i] >= least : weight_class(weights_[i]) < classes) kept_.push_back(static_cast<std::int32_t>(i));
+  }
   const auto heavier = [&](std::int32_t a, std::int32_t b) {
     const float wa = weights_[static_cast<std::size_t>(a)], wb = weights_[static_cast<std::size_t>(b)];
     return wa != wb ? wa > wb : a < b;
   };
-  if (options_.top_k > 0 && static_cast<std::size_t>(options_.top_k) < order_.size()) {
-    std::nth_element(order_.begin(), order_.begin() + options_.top_k, order_.end(), heavier);
-    order_.resize(static_cast<std::size_t>(options_.top_k));
+  if (k < kept_.size()) {
+    std::nth_element(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(k), kept_.end(), heavier);
+    kept_.resize(k);
   }
+  std::sort(kept_.begin(), kept_.end(), heavier);
   if (options_.top_p < 1.0) {
-    double kept_total = 0;
-    for (const std::int32_t i : order_) kept_total += weights_[static_cast<std::size_t>(i)];
-    if (options_.top_k <= 0) kept_total = total;
-    std::sort(order_.begin(), order_.end(), heavier);
+    double of = total;
+    if (k < n) {
+      of = 0;
+      for (const std::int32_t i : kept_) of += weights_[static_cast<std::size_t>(i)];
+    }
     double seen = 0;
     std::size_t keep = 0;
-    while (keep < order_.size() && (keep == 0 || seen < options_.top_p * kept_total)) seen += weights_[static_cast<std::size_t>(order_[keep++])];
-    order_.resize(keep);
-  } else {
-    std::sort(order_.begin(), order_.end());
+    while (keep < kept_.size() && (keep == 0 || seen < options_.top_p * of)) seen += weights_[static_cast<std::size_t>(kept_[keep++])];
+    kept_.resize(keep);
   }
-  total = 0;
-  for (const std::int32_t i : order_) total += weights_[static_cast<std::size_t>(i)];
-  double left = rng.uniform() * total;
-  for (const std::int32_t i : order_) {
-    left -= weights_[static_cast<std::size_t>(i)];
-    if (left < 0) return result(static_cast<std::size_t>(i));
-  }
-  return result(best);
+  while (kept_.size() > 1 && weights_[static_cast<std::size_t>(kept_.back())] < least) kept_.pop_back();
 }
 
 }  // namespace assay

@@ -5,6 +5,22 @@
 /// (fused_ops.cpp) call them on tiles of rows and decide what runs in parallel. Operand formats and layouts: gemm.inc, simd.h.
 namespace assay::kernels {
 
+constexpr std::int64_t kPageKeys = 32;    ///< positions of a page of keys and values
+constexpr std::int64_t kAttendRows = 32;  ///< query rows that DecodeKernels::attention takes at most
+
+/// Kernels of the inference forward (decode.inc has the layouts). What a row gets does not depend on the rows around it, bit for bit.
+struct DecodeKernels {
+  void (*product)(std::int64_t M, std::int64_t first_panel, std::int64_t last_panel, std::int64_t K, const std::uint32_t* A,
+                  std::int64_t a_ld, const std::uint32_t* B, float* C, std::int64_t ldc, bool accumulate) = nullptr;
+  std::int64_t (*page_head_words)(std::int64_t d_head) = nullptr;
+  void (*page_write)(const void* k, const void* v, std::int64_t d_head, std::int64_t slot, std::uint32_t* page) = nullptr;
+  void (*attention)(std::int64_t M, std::int64_t valid, std::int64_t step, std::int64_t d_head, float scale, const std::uint32_t* q,
+                    std::int64_t q_ld, std::uint32_t* const* pages, std::int64_t offset, float* z, std::int64_t z_ld,
+                    std::uint32_t* scratch) = nullptr;
+  std::int64_t (*scratch_words)(std::int64_t rows, std::int64_t keys) = nullptr;
+  void (*swiglu)(const float* both, std::int64_t ld, std::int64_t rows, std::int64_t d, void* out) = nullptr;
+};
+
 /// What depends on the operand format. Operands are untyped here: `void*` rows are f32 or bf16, `uint32_t*` are words.
 struct FormatKernels {
   std::int64_t per_word = 1;  ///< operand elements a word
@@ -28,6 +44,7 @@ struct FormatKernels {
   void (*attention_backward)(std::int64_t T, std::int64_t group, std::int64_t d_head, float scale, const void* q, const void* k,
                              const void* v, std::int64_t ld, const float* z, const float* dz, std::int64_t ldz, const float* lse, float* dq,
                              float* dk, float* dv, std::int64_t ldd, std::uint32_t* scratch) = nullptr;
+  DecodeKernels decode;
 
   [[nodiscard]] std::int64_t words(std::int64_t elements) const { return (elements + per_word - 1) / per_word; }
   [[nodiscard]] std::int64_t element_bytes() const { return 4 / per_word; }
@@ -42,6 +59,8 @@ struct Kernels {
   void (*add_rows)(float* y, std::int64_t rows, std::int64_t d, const float* bias, const float* residual) = nullptr;
   void (*softmax_rows)(const float* logits, std::int64_t ld, std::int64_t rows, std::int64_t n, const std::int32_t* targets,
                        float* logsumexp, float* logprob) = nullptr;
+  float (*row_max)(const float* x, std::int64_t n) = nullptr;
+  float (*exp_row)(const float* x, std::int64_t n, float top, float scale, float* out) = nullptr;
 };
 
 /// The best target that this CPU runs. ASSAY_KERNELS=baseline, avx512 or avx512bf16 in the environment asks for a lesser one.
