@@ -160,8 +160,10 @@ void add_bench(CLI::App& app, Context& context) {
     context.start();
     Json all = Json::array();
     std::string text;
-    for (const auto& benchmark : benchmarks()) {
-      if (benchmark.name.rfind(options->name, 0) != 0) continue;
+    const auto known = benchmarks();
+    const bool whole = std::any_of(known.begin(), known.end(), [&](const Benchmark& b) { return b.name == options->name; });
+    for (const auto& benchmark : known) {
+      if (whole ? benchmark.name != options->name : benchmark.name.rfind(options->name, 0) != 0) continue;
       const Json result = measure(benchmark, context, options->repeats, options->seconds);
       char line[160];
       std::snprintf(line, sizeof line, "%-24s%12.1f %s per CPU-s %12.1f per s %8.0f MB  spread %.0f%%\n", benchmark.name.c_str(),

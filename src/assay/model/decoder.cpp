@@ -7,6 +7,7 @@
 #include <cassert>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "assay/base/error.h"
 #include "assay/model/fused/operands.h"
@@ -22,24 +23,49 @@ const float* floats(const Tensor& t) { return t.defined() ? t.data_ptr<float>() 
 
 /// Matrices with one input, packed, and their biases (undefined: none).
 struct PackedLinear {
-  fused::Words W;
+  const std::uint32_t* W = nullptr;
   Tensor b;
   std::int64_t in_words = 0, out = 0;
 };
 
-PackedLinear pack(const kernels::FormatKernels& f, std::vector<Tensor> W, const std::vector<Tensor>& b) {
-  for (Tensor& w : W) w = f32(w);
-  const fused::Stack stack(W);
-  PackedLinear packed{stack.forward_operand(f), {}, f.words(stack.in()), stack.out()};
-  if (std::any_of(b.begin(), b.end(), [](const Tensor& t) { return t.defined(); })) {
-    packed.b = at::zeros({round_16(stack.out())}, at::kFloat);
-    std::int64_t begin = 0;
-    for (std::size_t i = 0; i < W.size(); begin += W[i].size(0), ++i) {
-      if (b[i].defined()) packed.b.narrow(0, begin, W[i].size(0)).copy_(b[i].detach());
+/// Packed weights behind each other in the order in which a token meets them: reading them is one walk through (huge) pages, which the
+/// kernels' look ahead crosses from matrix to matrix.
+class Packer {
+ public:
+  explicit Packer(const kernels::FormatKernels& f) : f_(f) {}
+
+  /// `to` is complete after finish().
+  void add(PackedLinear& to, std::vector<Tensor> W, const std::vector<Tensor>& b) {
+    for (Tensor& w : W) w = f32(w);
+    const fused::Stack stack(W);
+    to = {nullptr, {}, f_.words(stack.in()), stack.out()};
+    if (std::any_of(b.begin(), b.end(), [](const Tensor& t) { return t.defined(); })) {
+      to.b = at::zeros({round_16(stack.out())}, at::kFloat);
+      std::int64_t begin = 0;
+      for (std::size_t i = 0; i < W.size(); begin += W[i].size(0), ++i) {
+        if (b[i].defined()) to.b.narrow(0, begin, W[i].size(0)).copy_(b[i].detach());
+      }
     }
+    parts_.push_back({&to, stack});
+    total_ += stack.forward_words(f_);
   }
-  return packed;
-}
+
+  fused::Words finish() {
+    fused::Words all(total_);
+    std::uint32_t* next = all.data();
+    for (auto& [linear, stack] : parts_) {
+      stack.forward_operand(f_, next);
+      linear->W = next;
+      next += stack.forward_words(f_);
+    }
+    return all;
+  }
+
+ private:
+  const kernels::FormatKernels& f_;
+  std::vector<std::pair<PackedLinear*, fused::Stack>> parts_;
+  std::int64_t total_ = 0;
+};
 
 struct PackedBlock {
   Tensor ln1_w, ln1_b, ln2_w, ln2_b;  // f32 [d_model]
@@ -103,7 +129,8 @@ struct Decoder::Impl {
   Tensor embedding, positions, ln_final_w, ln_final_b;
   std::vector<PackedBlock> blocks;
   PackedLinear head;
-  Tensor cos, sin;  // [positions so far, rotated/2]
+  fused::Words packed;  // the weights of blocks and head
+  Tensor cos, sin;      // [positions so far, rotated/2]
   std::int64_t rope_positions = 0;
   std::vector<Stretch> stretches;
   Buffer x, operand, products, rotated, z, scratch, out, hidden_rows, logits;
@@ -114,7 +141,7 @@ struct Decoder::Impl {
   void product(std::int64_t n, const std::uint32_t* A, const PackedLinear& W, float* C, bool accumulate) const {
     const auto ldc = round_16(W.out), panels = ldc / 16, work = n * W.in_words * 16 * f.per_word;
     at::parallel_for(0, panels, std::max<std::int64_t>(1, kSmallWork / work), [&](std::int64_t begin, std::int64_t end) {
-      f.decode.product(n, begin, end, W.in_words, A, W.in_words, W.W.data(), C, ldc, accumulate);
+      f.decode.product(n, begin, end, W.in_words, A, W.in_words, W.W, C, ldc, accumulate);
     });
     if (W.b.defined()) {
       const float* b = W.b.data_ptr<float>();
@@ -246,15 +273,22 @@ Decoder::Decoder(const Transformer& model, Precision precision) : impl_(std::mak
   m.positions = f32(w.W_pos);
   m.ln_final_w = f32(w.ln_final_w);
   m.ln_final_b = f32(w.ln_final_b);
-  m.head = pack(m.f, {w.W_U}, {Tensor()});
-  for (const BlockWeights& b : w.blocks) {
-    PackedBlock block{f32(b.ln1_w), f32(b.ln1_b), f32(b.ln2_w), f32(b.ln2_b), {}, {}, {}, {}};
-    block.qkv = pack(m.f, {b.W_Q, b.W_K, b.W_V}, {b.b_Q, b.b_K, b.b_V});
-    block.o = pack(m.f, {b.W_O}, {b.b_O});
-    block.up = model.config.gated_mlp ? pack(m.f, {b.W_gate, b.W_in}, {Tensor(), b.b_in}) : pack(m.f, {b.W_in}, {b.b_in});
-    block.down = pack(m.f, {b.W_out}, {b.b_out});
-    m.blocks.push_back(std::move(block));
+  Packer packer(m.f);
+  m.blocks.resize(w.blocks.size());
+  for (std::size_t i = 0; i < w.blocks.size(); ++i) {
+    const BlockWeights& b = w.blocks[i];
+    PackedBlock& block = m.blocks[i];
+    block.ln1_w = f32(b.ln1_w), block.ln1_b = f32(b.ln1_b), block.ln2_w = f32(b.ln2_w), block.ln2_b = f32(b.ln2_b);
+    packer.add(block.qkv, {b.W_Q, b.W_K, b.W_V}, {b.b_Q, b.b_K, b.b_V});
+    packer.add(block.o, {b.W_O}, {b.b_O});
+    if (model.config.gated_mlp)
+      packer.add(block.up, {b.W_gate, b.W_in}, {Tensor(), b.b_in});
+    else
+      packer.add(block.up, {b.W_in}, {b.b_in});
+    packer.add(block.down, {b.W_out}, {b.b_out});
   }
+  packer.add(m.head, {w.W_U}, {Tensor()});
+  m.packed = packer.finish();
 }
 
 Decoder::~Decoder() = default;

@@ -41,18 +41,24 @@ namespace {
 constexpr std::int64_t kPackRows = 32;  // of weights at a time, so that the converted rows stay in the first-level cache
 }
 
+std::int64_t Stack::forward_words(const kernels::FormatKernels& f) const { return (out_ + 15) / 16 * 16 * f.words(in_); }
+
 Words Stack::forward_operand(const kernels::FormatKernels& f) const {
+  Words packed(forward_words(f));
+  forward_operand(f, packed.data());
+  return packed;
+}
+
+void Stack::forward_operand(const kernels::FormatKernels& f, std::uint32_t* packed) const {
   const auto inner = f.words(in_), groups = (out_ + kPackRows - 1) / kPackRows;
-  const Words packed((out_ + 15) / 16 * 16 * inner);
   at::parallel_for(0, groups, 8, [&](std::int64_t from, std::int64_t to) {
     const Words converted(kPackRows * inner);
     for (auto g = from; g < to; ++g) {
       const auto begin = g * kPackRows, end = std::min(out_, begin + kPackRows);
       rows(f, begin, end, converted.data());
-      kernels::kernels().pack_columns(converted.data(), inner, end - begin, inner, packed.data() + begin * inner);
+      kernels::kernels().pack_columns(converted.data(), inner, end - begin, inner, packed + begin * inner);
     }
   });
-  return packed;
 }
 
 Words Stack::backward_operand(const kernels::FormatKernels& f) const {

@@ -44,6 +44,8 @@ class Stack {
   [[nodiscard]] const Tensor& operator[](std::size_t i) const { return W_[i]; }
   /// B of y = x W^T: inner axis `in`, panels at words(in) * 16.
   [[nodiscard]] Words forward_operand(const kernels::FormatKernels& f) const;
+  [[nodiscard]] std::int64_t forward_words(const kernels::FormatKernels& f) const;
+  void forward_operand(const kernels::FormatKernels& f, std::uint32_t* to) const;  ///< forward_words(f) of them
   /// B of dx = dy W: inner axis `out`, panels at words(out) * 16.
   [[nodiscard]] Words backward_operand(const kernels::FormatKernels& f) const;
 
