@@ -40,9 +40,14 @@ lint: $(BUILD)/build.ninja  ## clang-tidy over the files that changed since main
 asan:  ## build and run the default tests under AddressSanitizer and UBSan
 	$(MAKE) test PRESET=asan
 
-fuzz:  ## build the libFuzzer targets with clang and run each for FUZZ_SECONDS
-	$(MAKE) build PRESET=fuzz
-	for target in build/fuzz/tests/fuzz_*; do [ -x $$target ] && $$target -max_total_time=$${FUZZ_SECONDS:-30} || exit 1; done
+fuzz:  ## build the libFuzzer targets with clang and run each for FUZZ_SECONDS (60)
+	$(MAKE) build/fuzz/build.ninja PRESET=fuzz
+	cmake --build build/fuzz -j $(JOBS) --target fuzzers
+	for source in tests/fuzz/*.cpp; do \
+	  name=$$(basename $$source .cpp); mkdir -p build/fuzz/corpus/$$name; \
+	  build/fuzz/tests/fuzz_$$name -max_total_time=$${FUZZ_SECONDS:-60} -timeout=10 -print_final_stats=1 -artifact_prefix=build/fuzz/$$name- \
+	    build/fuzz/corpus/$$name tests/fuzz/seeds/$$name || exit 1; \
+	done
 
 clean:  ## remove what was built (the cache of libtorch stays)
 	rm -rf build

@@ -39,7 +39,7 @@ class ModelTarget final : public Target {
   }
 
   [[nodiscard]] std::string identity() const override {
-    if (identity_.empty()) identity_ = sha256_file(fs::is_directory(path_) ? path_ / "model.safetensors" : path_);
+    if (identity_.empty()) identity_ = weights_sha256(path_);
     return identity_;
   }
 

@@ -27,7 +27,7 @@ void write_atomically(const fs::path& path, const std::function<void(const Appen
 void write_folder_atomically(const fs::path& path, const std::function<void(const fs::path&)>& fill);
 
 /// Appends whole lines to a file (JSONL); each append reaches the file in one write. A torn last line of an earlier crash is cut off on
-/// opening.
+/// opening. One writer at a time: a second one gets an Error.
 class LineAppender {
  public:
   explicit LineAppender(const fs::path& path);

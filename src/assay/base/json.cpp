@@ -1,5 +1,7 @@
 #include "assay/base/json.h"
 
+#include <algorithm>
+
 #include "assay/base/files.h"
 
 namespace assay {
@@ -27,6 +29,18 @@ bool nested_too_deep(std::string_view text) {
   return false;
 }
 
+bool all_finite(const Json& value) {
+  if (value.is_number_float()) return std::isfinite(value.get<double>());
+  return !value.is_structured() || std::all_of(value.begin(), value.end(), all_finite);
+}
+
+void name_non_finite(Json& value) {
+  if (value.is_structured())
+    for (Json& part : value) name_non_finite(part);
+  else if (value.is_number_float() && !std::isfinite(value.get<double>()))
+    value = std::isnan(value.get<double>()) ? "nan" : value.get<double>() > 0 ? "inf" : "-inf";
+}
+
 }  // namespace
 
 Json parse_json(std::string_view text, std::string_view where) {
@@ -42,6 +56,13 @@ Json read_json(const std::filesystem::path& path) { return parse_json(read_text(
 
 void write_json(const std::filesystem::path& path, const Json& value) { write_text(path, dump(value, 2) + "\n"); }
 
-std::string dump(const Json& value, int indent) { return value.dump(indent, ' ', false, Json::error_handler_t::replace); }
+std::string dump(const Json& value, int indent) {
+  if (!all_finite(value)) {
+    Json named = value;
+    name_non_finite(named);
+    return dump(named, indent);
+  }
+  return value.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
 
 }  // namespace assay

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <array>
@@ -31,6 +32,9 @@ off_t end_of_whole_lines(int fd, const fs::path& path) {
 
 LineAppender::LineAppender(const fs::path& path) : path_(path) {
   detail::Descriptor fd = detail::open_file(path, O_RDWR | O_CREAT | O_APPEND, "file append");
+  // A device is nobody's own; some network file systems know no locks: only a lock that somebody holds is a reason to stop.
+  if (std::filesystem::is_regular_file(path) && ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    throw Error("file append", path.string() + " is being written by another process", "wait until it has finished, or give another file");
   const off_t size = ::lseek(fd.get(), 0, SEEK_END);
   if (size > 0) {  // pipes and terminals have no size and no torn line
     const off_t whole = end_of_whole_lines(fd.get(), path);

@@ -78,10 +78,10 @@ CLI::App* add_technique(CLI::App& audit, const Shared& a, const std::string& nam
   command->add_option("--prompts", a->prompts, "Prompts to use instead of the built-in ones: JSON Lines or a JSON array")
       ->check(CLI::ExistingFile);
   command->add_option("--out", a->out, "Evidence as JSON Lines; what the file holds already is not asked again");
-  command->add_option("-n,--n", a->n, "Samples of each prompt")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("-n,--n", a->n, "Samples of each prompt")->check(CLI::Range(1, 1000000))->capture_default_str();
   command->add_option("--temperature", a->temperature, "0 = greedy")->check(CLI::NonNegativeNumber)->capture_default_str();
   command->add_option("--top-p", a->top_p, "Nucleus")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  command->add_option("--max-new", a->max_new, "Tokens of an answer, at most")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--max-new", a->max_new, "Tokens of an answer, at most")->check(CLI::Range(1, 1000000))->capture_default_str();
   return command;
 }
 

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "assay/audit/access.h"
+#include "assay/audit/sample_file.h"
 #include "assay/cli/command.h"
 #include "assay/model/generate.h"
 
@@ -12,7 +13,7 @@ namespace assay::cli {
 namespace {
 
 struct Options {
-  std::string model, prompt, system, prefill, turn = "assistant";
+  std::string model, prompt, prompts, out, system, prefill, turn = "assistant";
   std::int64_t n = 1;
   SamplingOptions sampling;
 };
@@ -48,6 +49,29 @@ void sample(const Options& options, const Context& context) {
     text += options.prefill + s.text + "\n";
   }
   context.print(Json{{"samples", list}}, text);
+}
+
+/// Samples of every prompt of a file, into another one.
+void sample_file(const Options& options, const Context& context) {
+  std::vector<NamedPrompt> prompts = read_named_prompts(options.prompts);
+  for (NamedPrompt& p : prompts) {
+    if (!options.system.empty() && p.messages.front().role != "system") p.messages.insert(p.messages.begin(), {"system", options.system});
+    if (!options.prefill.empty()) p.messages.push_back({"assistant", options.prefill, /*prefilled=*/true});
+  }
+  context.start();
+  const double start = wall_seconds();
+  const LanguageModel model = load_language_model(options.model);
+  const SampleFileSummary done =
+      sample_to_file(model, prompts, {options.n, turn_of(options.turn), options.sampling}, options.out, *context.progress);
+  const double seconds = wall_seconds() - start;
+  context.print(Json{{"path", options.out},
+                     {"prompts", prompts.size()},
+                     {"samples", done.samples},
+                     {"resumed", done.resumed},
+                     {"tokens", done.tokens},
+                     {"wall_s", seconds}},
+                fmt::format("{} samples of {} prompts in {}{}, {} tokens, {:.1f} s\n", done.samples, prompts.size(), options.out,
+                            done.resumed > 0 ? fmt::format(" ({} were there)", done.resumed) : "", done.tokens, seconds));
 }
 
 /// Reads a line, writes the reply as it is drawn, remembers both.
@@ -88,12 +112,18 @@ void add_chat(CLI::App& app, Context& context) {
   CLI::App* command = app.add_subcommand("chat", "Sample replies, or talk to the model");
   command->add_option("MODEL", options->model, "A Hugging Face folder or a .gguf file")->required();
   CLI::Option* prompt = command->add_option("--prompt", options->prompt, "The user's message; without it an interactive chat");
+  CLI::Option* prompts = command->add_option(
+      "--prompts", options->prompts, "Many prompts: JSON Lines or a JSON array of texts, or objects with text, prompt or messages, and id");
+  CLI::Option* out =
+      command->add_option("--out", options->out, "Samples of --prompts as JSON Lines; a run that was stopped goes on from it");
+  prompts->needs(out)->excludes(prompt);
+  out->needs(prompts);
   command->add_option("--system", options->system, "The system message");
   command->add_option("--prefill", options->prefill, "Text that the reply is made to begin with");
   command->add_option("--turn", options->turn, "Whose turn the model writes; raw: no template")
       ->check(CLI::IsMember({"assistant", "user", "raw"}))
       ->capture_default_str();
-  command->add_option("--n", options->n, "Samples")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--n", options->n, "Samples")->check(CLI::Range(1, 1000000))->capture_default_str();
   SamplingOptions& s = options->sampling;
   s.max_new = 256;
   command->add_option("--temperature", s.temperature, "0 = the likeliest token")->check(CLI::NonNegativeNumber)->capture_default_str();
@@ -102,13 +132,16 @@ void add_chat(CLI::App& app, Context& context) {
   command->add_option("--min-p", s.min_p, "Keep tokens at least this likely, relative to the likeliest")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  command->add_option("--max-new", s.max_new, "Tokens at most")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--max-new", s.max_new, "Tokens at most")->check(CLI::Range(1, 1000000))->capture_default_str();
   command->add_option("--stop", s.stop, "Texts that end a reply");
   command->add_flag("!--no-eos", s.stop_at_eos, "Go on after the end token");
-  command->footer("Example:\n  assay chat models/smollm2 --prompt \"What is a prime number?\" --n 4 --temperature 0.8 --seed 1 --json");
-  on_run(*command, [options, prompt, &context] {
+  command->footer(
+      "Example:\n  assay chat models/smollm2 --prompt \"What is a prime number?\" --n 4 --temperature 0.8 --seed 1 --json\n"
+      "  assay chat models/smollm2 --prompts prompts.jsonl --max-new 64 --out samples.jsonl");
+  on_run(*command, [options, prompt, prompts, &context] {
     options->sampling.seed = context.seed;
     options->sampling.precision = context.dtype == "f32" ? Precision::f32 : Precision::bf16;
+    if (prompts->count() > 0) return sample_file(*options, context);
     if (prompt->count() > 0 || options->turn != "assistant") return sample(*options, context);
     converse(*options, context);
   });

@@ -115,9 +115,10 @@ void add_model(CLI::App& app, Context& context) {
   std::string names;
   for (const FetchableModel& m : fetchable_models()) names += (names.empty() ? "" : ", ") + m.name;
   fetch->add_option("NAME", options->name, names)->required();
-  fetch->add_option("--out", options->out, "The folder to write")->required();
+  fetch->add_option("--out", options->out, "The folder to write (default: NAME, in the present folder)");
   fetch->footer("Example:\n  assay model fetch smollm2-135m-instruct --out models/smollm2");
   on_run(*fetch, [options, &context] {
+    if (options->out.empty()) options->out = options->name;
     context.start();
     const FetchedModel got = fetch_model(options->name, options->out, *context.progress);
     const Json result = {{"path", got.path.string()}, {"licence", got.licence}, {"source", got.source}, {"sha256", got.sha256}};

