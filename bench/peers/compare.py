@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -23,8 +24,8 @@ WORKS = [
     ("train-smollm2", "full fine-tuning, SmolLM2-135M", 1.3, ["autocast", "autocast compiled", "bf16 weights*"]),
     ("generate-smollm2-b1", "sampling, SmolLM2-135M, 1 row", 3.0, ["bf16"]),
     ("generate-smollm2-b16", "sampling, SmolLM2-135M, 16 rows", 3.0, ["bf16"]),
-    ("generate-smollm2-b64", "sampling, SmolLM2-135M, 64 rows", None, ["bf16"]),
     ("generate-nano-b64", "sampling, 0.5 M parameters, 64 rows", 4.0, ["f32", "bf16"]),
+    ("generate-smollm2-b64", "sampling, SmolLM2-135M, 64 rows", None, ["bf16"]),
 ]
 
 
@@ -146,17 +147,22 @@ def main():
         parser.error("there is no benchmark of that name")
 
     report = {"machine": machine(options.assay), "rounds": options.rounds, "seconds": options.seconds, "results": []}
-    for name, about, aim, modes in works:
-        for mode in modes:
-            say(f"{name}: transformers in {mode}")
-            result = {"name": name, "mode": mode}
-            try:
-                result = compare(options.assay, name, mode, options.rounds, options.seconds)
-                say(f"  assay {result['assay_per_cpu_s']:.1f}, transformers {result['peer_per_cpu_s']:.1f}: {result['ratio']:.2f}")
-            except RuntimeError as error:
-                say(f"  did not run: {error}")
-                result["error"] = str(error)
-            report["results"].append({**result, "about": about, "aim": aim})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for name, about, aim, modes in works:
+            for mode in modes:
+                say(f"{name}: transformers in {mode}")
+                result = {"name": name, "mode": mode}
+                try:
+                    result = compare(options.assay, name, mode, options.rounds, options.seconds)
+                    say(f"  assay {result['assay_per_cpu_s']:.1f}, transformers {result['peer_per_cpu_s']:.1f}: {result['ratio']:.2f}")
+                except RuntimeError as error:
+                    say(f"  did not run: {error}")
+                    result["error"] = str(error)
+                report["results"].append({**result, "about": about, "aim": aim})
+    except KeyboardInterrupt:
+        say("stopped: the table holds what was measured until here")
     print(describe(report["machine"]))
     print()
     print(f"Per CPU-second, medians of {options.rounds} rounds in turns. * no f32 masters: shown, does not count.")

@@ -70,11 +70,10 @@ def main():
     os.dup2(2, 1)  # what the libraries print must not stand between the answers
     torch.set_num_threads(1)
     call, amount = (training if name in TRAINING else sampling)(name, modes)
-    call()
-    if "compiled" in modes:
-        call()  # the optimiser's state and the compiled backward exist from the second step on
-    start = time.process_time()
-    call()
+    # A step's memory and the optimiser's state exist from the second step on, all that is compiled from the third.
+    for _ in range(1 + (name in TRAINING) + ("compiled" in modes)):
+        start = time.process_time()
+        call()
     calls = max(1, int(seconds / max(1e-6, time.process_time() - start)))
     print(json.dumps({"ready": True}), file=answers)
     for _ in sys.stdin:
