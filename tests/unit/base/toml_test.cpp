@@ -90,7 +90,8 @@ TEST(Toml, BrokenTextNamesFileAndLine) {
   write_text(folder.path() / "bad.toml", "a = 1\nb = [1,\n[x]\n");
   const std::string error = error_of([&] { (void)TomlTable::from_file(folder.path() / "bad.toml"); });
   EXPECT_NE(error.find("bad.toml, line 3"), std::string::npos) << error;
-  for (const std::string text : {"a", "a =", "= 1", "a = 1\na = 2", "[a", "a = \"open", "a = \xff", "a = 99999999999999999999"}) {
+  for (const std::string text : {"a", "a =", "= 1", "a = 1\na = 2", "[a", "a = \"open", "a = \xff", "a = 99999999999999999999", "[= 1",
+                                 "[[=]]", "[a.=]", "s\xEF\xBB\xBB"}) {
     EXPECT_NE(error_of([&] { (void)TomlTable::from_text(text, "x.toml"); }).find("x.toml, line "), std::string::npos) << text;
   }
   const std::string deep = "a = " + std::string(100000, '[');
