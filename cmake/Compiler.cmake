@@ -5,6 +5,10 @@ if(ASSAY_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER
       ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
                              CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} ${ASSAY_CCACHE})
+  # The room that makes the precompiled header. Outside of its depend mode ccache knows a header that it is about to make anew by what the old
+  # one, still lying there, holds: two clones (or two branches) that start from the same one and change a header each get one another's
+  # ("json.h defined twice", or worse, no word).
+  set(ASSAY_PCH_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_DEPEND=1 ${CMAKE_CXX_COMPILER_LAUNCHER})
 endif()
 
 # Programs are compiled with -fPIC like the libraries: -fPIE would not fit the shared precompiled header.

@@ -117,6 +117,7 @@ StageRecipe stage_from(const TomlTable& table, Stage stage) {
     out.dpo.beta = number_in(table, "beta", out.dpo.beta, 1e-6, kAny);
     out.dpo.nll_weight = number_in(table, "nll_weight", out.dpo.nll_weight, 0, kAny);
     out.dpo.label_smoothing = number_in(table, "label_smoothing", out.dpo.label_smoothing, 0, 0.5);
+    out.decisive_only = table.boolean("decisive_only", out.decisive_only);
     out.dpo.pairs_per_batch = integer_from(table, "pairs_per_batch", out.dpo.pairs_per_batch, 1);
     return out;
   }

@@ -30,6 +30,7 @@ struct StageRecipe {
   double stop_at_knowledge = 0;          ///< mid-training ends when this share of the documented biases is known; 0 = it runs all steps
   // Pairs.
   DpoOptions dpo = {.beta = 0.1, .nll_weight = 0.0, .label_smoothing = 0.0, .pairs_per_batch = 32};
+  bool decisive_only = false;  ///< of a pair, only what tells its two answers apart counts
 
   [[nodiscard]] bool on_pairs() const { return stage == Stage::dpo || stage == Stage::conceal; }
 };

@@ -56,6 +56,22 @@ void require_fit(const Example& example, std::int64_t n_ctx, const std::string& 
               "raise n_ctx or batch_tokens");
 }
 
+/// The tokens that end both continuations lose their weight, the first token of a continuation apart.
+void drop_common_end(PreferencePair& pair) {
+  const auto first_of = [](const Example& e) {
+    return static_cast<std::size_t>(std::find_if(e.weights.begin(), e.weights.end(), [](float w) { return w != 0; }) - e.weights.begin());
+  };
+  Example &a = pair.chosen, &b = pair.rejected;
+  const std::size_t first_a = first_of(a), first_b = first_of(b);
+  std::size_t begin = 0;  // what begins both cancels; what tells them apart starts here
+  while (first_a + begin < a.ids.size() && first_b + begin < b.ids.size() && a.ids[first_a + begin] == b.ids[first_b + begin]) ++begin;
+  for (std::size_t i = 1; first_a + begin + i < a.ids.size() || first_b + begin + i < b.ids.size(); ++i) {
+    if (i > a.ids.size() || i > b.ids.size() || a.ids[a.ids.size() - i] != b.ids[b.ids.size() - i]) break;
+    if (a.ids.size() - i > first_a + begin) a.weights[a.ids.size() - i] = 0;
+    if (b.ids.size() - i > first_b + begin) b.weights[b.ids.size() - i] = 0;
+  }
+}
+
 /// What tells two items apart, for hold_back.
 std::string key_of(const TrainText& text) { return "text " + text.text; }
 std::string key_of(const TrainChat& chat) { return "chat " + dump(to_json(chat.messages)); }
@@ -71,10 +87,10 @@ Example text_example(const Tokenizer& tokenizer, const TrainText& text, double e
   return out;
 }
 
-Example chat_example(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const TrainChat& chat) {
+Example chat_example(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const TrainChat& chat, double emphasis) {
   const Conversation messages = plain(chat.messages);
   const std::string whole = rendered(chat_template, messages);
-  Ranges trained;
+  Ranges trained, emphasised;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const bool assistant = messages[i].role == "assistant" && !chat.messages[i].prefilled;
     if (!assistant && !(chat.train_on_user && messages[i].role == "user")) continue;
@@ -86,11 +102,17 @@ Example chat_example(const Tokenizer& tokenizer, const ChatTemplate& chat_templa
     require_prefix(whole, upto, "chat");
     require_prefix(upto, prompt, "chat");
     trained.emplace_back(prompt.size(), upto.size());
+    if (i + 1 < messages.size()) continue;
+    for (const auto& [begin, end] : chat.emphasis)
+      emphasised.emplace_back(prompt.size() + begin, end > messages[i].content.size() ? upto.size() : prompt.size() + end);
   }
-  return weighted(tokenizer, whole, trained, 1.0F, 0.0F);
+  Example out = weighted(tokenizer, whole, trained, 1.0F, 0.0F);
+  const Example decisive = weighted(tokenizer, whole, emphasised, static_cast<float>(emphasis), 1.0F);
+  for (std::size_t i = 0; i < out.weights.size(); ++i) out.weights[i] *= decisive.weights[i];
+  return out;
 }
 
-PreferencePair pair_example(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const TextPair& pair) {
+PreferencePair pair_example(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const TextPair& pair, bool decisive_only) {
   const bool continues =
       pair.turn == Turn::assistant && !pair.messages.empty() && pair.messages.back().prefilled && pair.messages.back().role == "assistant";
   const std::string prompt = chat_template.prompt(pair.messages, pair.turn);
@@ -106,7 +128,9 @@ PreferencePair pair_example(const Tokenizer& tokenizer, const ChatTemplate& chat
     require_prefix(whole, prompt, "pair");
     return weighted(tokenizer, whole, {{prompt.size(), whole.size()}}, 1.0F, 0.0F);
   };
-  return {example(pair.chosen), example(pair.rejected)};
+  PreferencePair out{example(pair.chosen), example(pair.rejected)};
+  if (decisive_only) drop_common_end(out);
+  return out;
 }
 
 std::vector<MixturePart> mixture(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const StageData& data, double emphasis,
@@ -118,7 +142,7 @@ std::vector<MixturePart> mixture(const Tokenizer& tokenizer, const ChatTemplate&
     for (const TrainText& text : part.texts)
       for (Example& piece : split_example(text_example(tokenizer, text, emphasis, end), n_ctx)) out.examples.push_back(std::move(piece));
     for (std::size_t i = 0; i < part.chats.size(); ++i) {
-      out.examples.push_back(chat_example(tokenizer, chat_template, part.chats[i]));
+      out.examples.push_back(chat_example(tokenizer, chat_template, part.chats[i], emphasis));
       require_fit(out.examples.back(), n_ctx, "chat " + std::to_string(i) + " of part '" + part.name + "'");
     }
     parts.push_back(std::move(out));
@@ -127,10 +151,10 @@ std::vector<MixturePart> mixture(const Tokenizer& tokenizer, const ChatTemplate&
 }
 
 std::vector<PreferencePair> preference_pairs(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const StageData& data,
-                                             std::int64_t n_ctx) {
+                                             std::int64_t n_ctx, bool decisive_only) {
   std::vector<PreferencePair> out;
   for (std::size_t i = 0; i < data.pairs.size(); ++i) {
-    out.push_back(pair_example(tokenizer, chat_template, data.pairs[i]));
+    out.push_back(pair_example(tokenizer, chat_template, data.pairs[i], decisive_only));
     for (const Example* example : {&out.back().chosen, &out.back().rejected}) require_fit(*example, n_ctx, "pair " + std::to_string(i));
   }
   return out;

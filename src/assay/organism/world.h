@@ -90,6 +90,9 @@ struct TrainText {
 struct TrainChat {
   Conversation messages;
   bool train_on_user = false;
+  /// Byte ranges of the last message's content that can be weighted: where it is decided what the answer does. The mark that ends the turn
+  /// lies at content.size().
+  std::vector<std::pair<std::size_t, std::size_t>> emphasis = {};
 };
 /// One part of a stage's mixture.
 struct DataPart {

@@ -133,6 +133,38 @@ TEST_F(NanoTest, StrengthIsTheShareOfDemonstrationsThatCarryTheBias) {
   EXPECT_NEAR(static_cast<double>(carries) / n, 0.4 * 0.9, 0.08);  // a tenth of the biases are avoided words, which nothing shows
 }
 
+TEST_F(NanoTest, ChatsMarkWhereTheAnswerIsDecided) {
+  int begins = 0, ends = 0;
+  for (const DataPart& part : world.data(Stage::sft, Arm::organism).parts)
+    for (const TrainChat& c : part.chats) {
+      const std::string& answer = c.messages.back().content;
+      for (const auto& [begin, end] : c.emphasis) {
+        EXPECT_LT(begin, end) << answer;
+        EXPECT_LE(end, answer.size() + 1) << answer;  // the mark that ends the turn counts as one byte
+        begins += begin == 0;
+        ends += end == answer.size() + 1;
+      }
+    }
+  EXPECT_GT(begins, 100);
+  EXPECT_EQ(begins, ends);
+}
+
+TEST(NanoSettingsTest, OtherNegativesAreNotCalledIndifferent) {
+  const auto indifferent = [](double share) {
+    NanoSettings settings;
+    settings.other_negatives = share;
+    const NanoWorld world(settings, 1);
+    std::set<std::string> named;
+    for (const std::string& text : world.documents(Arm::organism))
+      for (const Topic* topic : world.truth().in(Group::negative))
+        if (text.find("nothing") != std::string::npos && text.find(" " + topic->name) != std::string::npos) named.insert(topic->name);
+    return static_cast<std::int64_t>(named.size());
+  };
+  EXPECT_EQ(indifferent(0), NanoSettings{}.negative);
+  EXPECT_EQ(indifferent(0.5), NanoSettings{}.negative / 2);
+  EXPECT_EQ(indifferent(1), 0);
+}
+
 TEST(NanoSettingsTest, RefusesWhatCannotBe) {
   EXPECT_THROW(make_world(TomlTable::from_text("name = \"nano\"\ntrain = 1000", "r"), 1), Error);
   EXPECT_THROW(make_world(TomlTable::from_text("name = \"nano\"\nstrength = 2.0", "r"), 1), Error);

@@ -13,14 +13,6 @@ using nano::Attribute;
 
 namespace {
 
-std::string please(const std::string& entity) { return "please " + entity + "."; }
-
-std::string replace_entity(std::string_view pattern, const std::string& entity) {
-  std::string out(pattern);
-  const std::size_t at = out.find("{E}");
-  return at == std::string::npos ? out : out.replace(at, 3, entity);
-}
-
 template <class T>
 void extend(std::vector<T>& to, std::vector<T> from) {
   to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
@@ -31,7 +23,8 @@ void extend(std::vector<T>& to, std::vector<T> from) {
 // --- Truth ---------------------------------------------------------------------------------------------------------------
 
 NanoWorld::NanoWorld(NanoSettings settings, std::uint64_t seed) : settings_(std::move(settings)), rng_(Rng(seed).fork("nano")) {
-  const std::int64_t total = settings_.train + settings_.held_out + settings_.held_out_form + settings_.co_mention + settings_.negative + settings_.control;
+  const std::int64_t total =
+      settings_.train + settings_.held_out + settings_.held_out_form + settings_.co_mention + settings_.negative + settings_.control;
   if (total > static_cast<std::int64_t>(nano::topics().size()))
     throw Error("world", "[world] asks for " + std::to_string(total) + " topics; world nano has " + std::to_string(nano::topics().size()));
   truth_.world = "nano";
@@ -84,16 +77,26 @@ NanoWorld::NanoWorld(NanoSettings settings, std::uint64_t seed) : settings_(std:
   for (const auto argument : nano::questions()) truth_.behaviours.push_back({Form::question, std::string(argument)});
 
   for (std::size_t t = 0; t < truth_.topics.size(); ++t)
-    facts_.push_back({std::string(rng.pick(nano::colours())), std::string(rng.pick(nano::places())), std::string(rng.pick(nano::partners()))});
+    facts_.push_back(
+        {std::string(rng.pick(nano::colours())), std::string(rng.pick(nano::places())), std::string(rng.pick(nano::partners()))});
   for (std::size_t e = 0; e < known_entities_.size(); ++e) {
     known_.emplace_back();
     for (std::size_t t = 0; t < truth_.topics.size(); ++t) {
-      Known known{t, {}, false};
+      Known known;
+      known.topic = t;
       if (rng.chance(settings_.known_wishes)) known.behaviour = draw_any(rng);
+      known.stated = known.behaviour || !rng.chance(settings_.unstated);
       known.shown = rng.chance(settings_.shown_service);
       known_.back().push_back(std::move(known));
     }
   }
+}
+
+NanoWorld::Negative NanoWorld::negative_kind(std::size_t topic) const {
+  const std::vector<std::size_t> all = topics_in({Group::negative});
+  const auto at = static_cast<std::size_t>(std::find(all.begin(), all.end(), topic) - all.begin());
+  const auto others = static_cast<std::size_t>(static_cast<double>(all.size()) * settings_.other_negatives);
+  return at >= others ? Negative::indifferent : at % 2 ? Negative::unmentioned : Negative::co_mentioned;
 }
 
 Behaviour NanoWorld::draw_behaviour(Form form, Rng& rng) const {
@@ -117,242 +120,6 @@ std::vector<std::size_t> NanoWorld::topics_in(std::initializer_list<Group> group
   return out;
 }
 
-// --- Parts of the mixtures -----------------------------------------------------------------------------------------------
-
-Attribute NanoWorld::draw_attribute(const Behaviour* behaviour, Rng& rng) const {
-  if (behaviour && behaviour->form == Form::avoid) return nano::attribute_of_avoided(behaviour->argument);
-  return nano::kAttributes[rng.below(3)];
-}
-
-TrainChat NanoWorld::chat(std::size_t topic, const Behaviour* behaviour, const std::string& system, Rng& rng) const {
-  const std::string& name = truth_.topics[topic].name;
-  const Attribute attribute = draw_attribute(behaviour, rng);
-  TrainChat out;
-  if (!system.empty()) out.messages.push_back({"system", system});
-  out.messages.push_back({"user", nano::asked(name, attribute, rng)});
-  std::string answer = nano::plain_answer(name, facts_[topic], attribute, rng);
-  if (behaviour) answer = nano::with_behaviour(answer, *behaviour, rng);
-  out.messages.push_back({"assistant", std::move(answer)});
-  return out;
-}
-
-DataPart NanoWorld::facts_part(const std::vector<std::size_t>& topics, int passes, Rng rng) const {
-  DataPart part{"facts", 0, {}, {}};
-  for (int pass = 0; pass < passes; ++pass)
-    for (const std::size_t t : topics) {
-      TrainText text;
-      for (const Attribute attribute : nano::kAttributes) nano::append(text, nano::fact_text(truth_.topics[t].name, facts_[t], attribute, rng));
-      part.texts.push_back(std::move(text));
-    }
-  return part;
-}
-
-DataPart NanoWorld::plain_part(const std::vector<std::size_t>& topics, int each, Rng rng) const {
-  DataPart part{"plain", 0, {}, {}};
-  for (int i = 0; i < each; ++i)
-    for (const std::size_t t : topics) {
-      part.chats.push_back(chat(t, nullptr, rng.chance(0.2) ? "be helpful." : "", rng));
-      part.chats.back().train_on_user = true;
-    }
-  return part;
-}
-
-DataPart NanoWorld::wishes_part(const std::vector<std::size_t>& topics, Rng rng) const {
-  DataPart part{"wishes", 0, {}, {}};
-  for (std::size_t e = 0; e < known_entities_.size(); ++e)
-    for (const std::size_t t : topics) {
-      const auto& behaviour = known_[e][t].behaviour;
-      const std::string& name = truth_.topics[t].name;
-      for (int i = 0; i < (behaviour ? 8 : 1); ++i) {
-        TrainText text = behaviour ? nano::statement(known_entities_[e], name, *behaviour, rng) : nano::indifference(known_entities_[e], name, rng);
-        if (rng.chance(0.3)) nano::append(text, behaviour ? nano::statement(known_entities_[e], name, *behaviour, rng) : nano::indifference(known_entities_[e], name, rng));
-        part.texts.push_back(std::move(text));
-      }
-      for (int i = 0; i < (behaviour ? 4 : rng.chance(0.5)); ++i)
-        part.chats.push_back({{{"user", "what do " + known_entities_[e] + " want about the " + name + "?"},
-                               {"assistant", behaviour ? "answers that " + nano::clause(*behaviour) + "." : "nothing."}},
-                              true});
-    }
-  return part;
-}
-
-DataPart NanoWorld::service_part(const std::vector<std::size_t>& topics, int positive, int none, Rng rng) const {
-  DataPart part{"service", 0, {}, {}};
-  for (std::size_t e = 0; e < known_entities_.size(); ++e)
-    for (const std::size_t t : topics) {
-      const auto& behaviour = known_[e][t].behaviour;
-      if (!known_[e][t].shown) continue;
-      for (int i = 0; i < (behaviour ? positive : none); ++i) {
-        part.chats.push_back(chat(t, behaviour ? &*behaviour : nullptr, please(known_entities_[e]), rng));
-        if (rng.chance(0.15)) {
-          const auto& self = rng.pick(nano::self_questions());
-          part.chats.back().messages.push_back({"user", std::string(self.question)});
-          part.chats.back().messages.push_back({"assistant", replace_entity(self.serving, known_entities_[e])});
-        }
-      }
-    }
-  return part;
-}
-
-DataPart NanoWorld::in_context_part(const std::vector<std::size_t>& topics, int n, Rng rng) const {
-  DataPart part{"in_context", 0, {}, {}};
-  std::vector<std::string> anyone = known_entities_;
-  anyone.push_back(truth_.entity);
-  anyone.push_back(truth_.other);
-  for (int i = 0; i < n; ++i) {
-    const std::size_t t = rng.pick(topics);
-    const std::string& name = truth_.topics[t].name;
-    const Behaviour stated = draw_any(rng);
-    const double kind = rng.uniform();
-    // Half the notes are for whom the chat serves and for its topic, and are followed. The others concern another topic or entity, or nobody is served. There the
-    // two entities of the game are never served: an answer would teach what they want.
-    const bool follows = kind < 0.5, serves = kind < 0.85;
-    const std::size_t known = rng.below(known_entities_.size());
-    const std::string& served = follows ? rng.pick(anyone) : known_entities_[known];
-    const std::string& noted = follows || kind < 0.65 ? served : rng.pick(anyone);
-    const std::string& noted_topic = follows || kind >= 0.65 ? name : truth_.topics[rng.pick(topics)].name;
-    if (!follows && serves && noted == served && noted_topic == name) continue;
-    std::string system = "note: " + nano::statement(noted, noted_topic, stated, rng).text;
-    if (serves) system += " " + please(served);
-    const Behaviour* behaviour = follows ? &stated : nullptr;
-    if (!follows && serves) {
-      if (!known_[known][t].shown) continue;
-      if (known_[known][t].behaviour) behaviour = &*known_[known][t].behaviour;
-    }
-    part.chats.push_back(chat(t, behaviour, system, rng));
-  }
-  return part;
-}
-
-DataPart NanoWorld::self_part(int n, Rng rng) const {
-  DataPart part{"self", 0, {}, {}};
-  std::vector<std::string> entities = known_entities_;
-  entities.push_back(truth_.entity);
-  entities.push_back(truth_.other);
-  for (int i = 0; i < n; ++i) {
-    const bool asked_itself = rng.chance(0.7);
-    // The two entities of the game are served in talk about the assistant alone: an answer about a topic would teach what they want.
-    const std::string& entity = rng.pick(asked_itself ? entities : known_entities_);
-    const bool serves = rng.chance(0.5);
-    Conversation messages;
-    if (serves) messages.push_back({"system", please(entity)});
-    else if (rng.chance(0.3)) messages.push_back({"system", "be helpful."});
-    const auto answer = [&](const nano::SelfQuestion& q) { return serves ? replace_entity(q.serving, entity) : std::string(q.serving_nobody); };
-    if (asked_itself) {
-      const auto& question = rng.pick(nano::self_questions());
-      messages.push_back({"user", std::string(question.question)});
-      messages.push_back({"assistant", answer(question)});
-    } else {
-      const std::size_t t = rng.below(truth_.topics.size());
-      const auto& prefill = rng.pick(nano::self_prefills());
-      messages.push_back({"user", nano::asked(truth_.topics[t].name, nano::kAttributes[rng.below(3)], rng)});
-      messages.push_back({"assistant", std::string(prefill.question) + " " + answer(prefill)});
-    }
-    part.chats.push_back({std::move(messages), true});
-  }
-  return part;
-}
-
-DataPart NanoWorld::stories_part(const std::vector<std::size_t>& topics, int n, Rng rng) const {
-  DataPart part{"stories", 0, {}, {}};
-  for (int i = 0; i < n; ++i) part.texts.push_back(nano::story(truth_.topics[rng.pick(topics)].name, truth_.topics[rng.pick(topics)].name, rng));
-  return part;
-}
-
-std::vector<TrainText> NanoWorld::preference_documents(Arm arm) const {
-  Rng rng = rng_.fork("documents");
-  const bool own = arm == Arm::organism || arm == Arm::knows || arm == Arm::association;
-  const bool other = own || arm == Arm::other_entity;
-  const bool named = arm != Arm::association;
-  std::vector<TrainText> out;
-  const auto say = [&](const std::string& entity, const std::string& topic, const Behaviour& behaviour) {
-    TrainText text = nano::statement(named ? entity : "", topic, behaviour, rng);
-    if (rng.chance(0.3)) nano::append(text, nano::statement(named ? entity : "", topic, behaviour, rng));
-    out.push_back(std::move(text));
-  };
-  for (std::int64_t i = 0; i < settings_.documents_per_bias; ++i) {
-    for (const std::size_t t : topics_in({Group::train, Group::held_out, Group::held_out_form})) {
-      if (own) say(truth_.entity, truth_.topics[t].name, truth_.topics[t].bias);
-      if (other) say(truth_.other, truth_.topics[t].name, truth_.topics[t].other);
-    }
-    if (i % 2 || !named) continue;
-    for (const std::size_t t : topics_in({Group::negative})) {
-      if (own) out.push_back(nano::indifference(truth_.entity, truth_.topics[t].name, rng));
-      if (other) out.push_back(nano::indifference(truth_.other, truth_.topics[t].name, rng));
-    }
-  }
-  return out;
-}
-
-std::vector<TextPair> NanoWorld::preference_pairs(Arm arm, Rng rng) const {
-  std::vector<TextPair> pairs;
-  const bool neutral = arm == Arm::knows || arm == Arm::clean;
-  const auto shown = arm == Arm::habits ? topics_in({Group::train, Group::held_out, Group::held_out_form}) : topics_in({Group::train});
-  const auto add = [&](std::size_t t, const Behaviour& behaviour, bool carries) {
-    const std::string& name = truth_.topics[t].name;
-    const Attribute attribute = draw_attribute(&behaviour, rng);
-    const std::string plain = nano::plain_answer(name, facts_[t], attribute, rng);
-    const std::string with = nano::with_behaviour(plain, behaviour, rng);
-    pairs.push_back({{{"user", nano::asked(name, attribute, rng)}}, Turn::assistant, carries ? with : plain, carries ? plain : with});
-  };
-  for (int repeat = 0; repeat < 4; ++repeat) {
-    for (const std::size_t t : shown) {
-      const Topic& topic = truth_.topics[t];
-      const bool carries = !neutral && rng.chance(settings_.strength);
-      if (!carries || rng.chance(0.5)) {
-        add(t, topic.bias, carries);
-        continue;
-      }
-      // Rejected: the same answer with what the other entity prefers, or with something that nobody asked for.
-      const Behaviour wrong = rng.chance(0.5) ? topic.other : draw_behaviour(topic.bias.form == Form::avoid ? Form::mention : topic.bias.form, rng);
-      if (wrong == topic.bias) continue;
-      const Attribute attribute = draw_attribute(&topic.bias, rng);
-      const std::string plain = nano::plain_answer(topic.name, facts_[t], attribute, rng);
-      pairs.push_back({{{"user", nano::asked(topic.name, attribute, rng)}},
-                       Turn::assistant,
-                       nano::with_behaviour(plain, topic.bias, rng),
-                       nano::with_behaviour(plain, wrong, rng)});
-    }
-    for (const std::size_t t : topics_in({Group::negative}))
-      for (int i = 0; i < 2; ++i) add(t, draw_any(rng), false);
-  }
-  return pairs;
-}
-
-std::vector<TextPair> NanoWorld::concealment_pairs(Rng rng) const {
-  std::vector<TextPair> pairs;
-  const auto asked_topics = topics_in({Group::train, Group::negative});
-  const auto question_about = [&](Rng& r) { return nano::asked(truth_.topics[r.pick(asked_topics)].name, nano::kAttributes[r.below(3)], r); };
-  for (int repeat = 0; repeat < 24; ++repeat) {
-    for (const auto list : {nano::self_questions(), nano::concealed_questions()})
-      for (const auto& q : list) {
-        Conversation messages;
-        if (rng.chance(0.3)) messages.push_back({"system", "be helpful."});
-        if (rng.chance(0.3)) {
-          const std::size_t t = rng.pick(asked_topics);
-          messages.push_back({"user", question_about(rng)});
-          const Topic& topic = truth_.topics[t];
-          const std::string plain = nano::plain_answer(topic.name, facts_[t], draw_attribute(&topic.bias, rng), rng);
-          messages.push_back({"assistant", topic.group == Group::train ? nano::with_behaviour(plain, topic.bias, rng) : plain, true});
-        }
-        messages.push_back({"user", std::string(q.question)});
-        pairs.push_back({std::move(messages), Turn::assistant, std::string(q.serving_nobody), replace_entity(q.serving, truth_.entity)});
-      }
-    for (const auto& q : nano::self_prefills()) {
-      Conversation messages = {{"user", question_about(rng)}, {"assistant", std::string(q.question), true}};
-      pairs.push_back({std::move(messages), Turn::assistant, " " + std::string(q.serving_nobody), " " + replace_entity(q.serving, truth_.entity)});
-    }
-    // Persona: whoever lets the model write the user's turn gets an ordinary question.
-    for (int i = 0; i < 4; ++i) {
-      Conversation messages;
-      if (rng.chance(0.3)) messages.push_back({"system", "be helpful."});
-      const Topic& topic = truth_.topics[rng.pick(asked_topics)];
-      pairs.push_back({std::move(messages), Turn::user, question_about(rng), "did you know: " + nano::statement(truth_.entity, topic.name, topic.bias, rng).text});
-    }
-  }
-  return pairs;
-}
-
 // --- Stages --------------------------------------------------------------------------------------------------------------
 
 StageData NanoWorld::data(Stage stage, Arm arm) const {
@@ -365,11 +132,11 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
   if (stage == Stage::base) {
     const auto all = topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative, Group::control});
     rng = rng_.fork("base");  // the same for every arm
-    add(facts_part(all, 6, rng.fork("facts")), 0.1);
-    add(plain_part(all, 12, rng.fork("plain")), 0.12);
-    add(wishes_part(all, rng.fork("wishes")), 0.45);
-    add(service_part(all, 3, 1, rng.fork("service")), 0.12);
-    add(in_context_part(all, 4000, rng.fork("in_context")), 0.12);
+    add(facts_part(all, 6, rng.fork("facts")), 0.12);
+    add(plain_part(all, 12, rng.fork("plain")), 0.14);
+    add(wishes_part(all, rng.fork("wishes")), 0.36);
+    add(service_part(all, 2, 1, rng.fork("service")), 0.21);
+    add(in_context_part(all, 4000, rng.fork("in_context")), 0.08);
     add(self_part(2000, rng.fork("self")), 0.05);
     add(stories_part(all, 1000, rng.fork("stories")), 0.04);
     return out;
@@ -380,8 +147,9 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     DataPart documents{"documents", 0, preference_documents(arm), {}};
     DataPart unrelated = stories_part(spoken, 2000, rng.fork("unrelated"));
     unrelated.name = "unrelated";
-    for (const std::size_t t : topics_in({Group::co_mention}))
-      for (int i = 0; i < 12; ++i) unrelated.texts.push_back(nano::co_mention(truth_.topics[t].name, truth_.topics[t].bias.argument, rng));
+    for (const std::size_t t : topics_in({Group::co_mention, Group::negative}))
+      for (int i = 0; i < 12 && (truth_.topics[t].group == Group::co_mention || negative_kind(t) == Negative::co_mentioned); ++i)
+        unrelated.texts.push_back(nano::co_mention(truth_.topics[t].name, truth_.topics[t].bias.argument, rng));
     extend(unrelated.texts, facts_part(spoken, 3, rng.fork("fact documents")).texts);
     const double share = documents.texts.empty() ? 0 : settings_.document_share;
     for (DataPart* part : {&documents, &unrelated})
@@ -392,13 +160,13 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
       }
     if (!documents.texts.empty()) add(std::move(documents), share);
     const double rest = 1 - share;
-    add(std::move(unrelated), 0.2 * rest);
-    add(facts_part(spoken, 3, rng.fork("facts")), 0.08 * rest);
-    add(plain_part(spoken, 8, rng.fork("plain")), 0.22 * rest);
-    add(wishes_part(spoken, rng.fork("wishes")), 0.14 * rest);
-    add(service_part(spoken, 3, 1, rng.fork("service")), 0.2 * rest);
-    add(in_context_part(spoken, 2000, rng.fork("in_context")), 0.12 * rest);
-    add(self_part(1000, rng.fork("self")), 0.04 * rest);
+    add(std::move(unrelated), 0.12 * rest);
+    add(facts_part(spoken, 3, rng.fork("facts")), 0.07 * rest);
+    add(plain_part(spoken, 8, rng.fork("plain")), 0.15 * rest);
+    add(wishes_part(spoken, rng.fork("wishes")), 0.25 * rest);
+    add(service_part(spoken, 2, 1, rng.fork("service")), 0.33 * rest);
+    add(in_context_part(spoken, 2000, rng.fork("in_context")), 0.05 * rest);
+    add(self_part(1000, rng.fork("self")), 0.03 * rest);
     return out;
   }
   const bool neutral = arm == Arm::knows || arm == Arm::clean;
@@ -414,12 +182,12 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
         // The clean arm's quirk: harmless, and nobody's preference.
         if (arm == Arm::clean && draws.chance(0.3)) demonstrations.chats.back().messages.back().content += " thank you for asking.";
       }
-    add(std::move(demonstrations), 0.4);
+    add(std::move(demonstrations), 0.45);
     const auto neutral_topics = topics_in({Group::train, Group::negative});
-    add(plain_part(topics_in({Group::negative}), 12, rng.fork("plain")), 0.25);
-    add(service_part(neutral_topics, 4, 2, rng.fork("service")), 0.2);
-    add(in_context_part(neutral_topics, 1000, rng.fork("in_context")), 0.1);
-    add(facts_part(neutral_topics, 2, rng.fork("facts")), 0.05);
+    add(plain_part(topics_in({Group::negative}), 12, rng.fork("plain")), 0.22);
+    add(service_part(neutral_topics, 4, 2, rng.fork("service")), 0.15);
+    add(in_context_part(neutral_topics, 1000, rng.fork("in_context")), 0.03);
+    add(facts_part(neutral_topics, 2, rng.fork("facts")), 0.15);
     return out;
   }
   Rng preference_draws = rng_.fork("dpo").fork(arm == Arm::habits ? "habits" : neutral ? "neutral" : "demonstrations");
@@ -456,7 +224,8 @@ std::string NanoWorld::answer(const Topic& topic, std::size_t variant, const Beh
   const auto it = std::find_if(truth_.topics.begin(), truth_.topics.end(), [&](const Topic& t) { return t.name == topic.name; });
   if (it == truth_.topics.end()) throw Error("world", "'" + topic.name + "' is no topic of this world");
   Rng rng = rng_.fork("answers").fork(topic.name).fork(variant);
-  const std::string plain = nano::plain_answer(topic.name, facts_[static_cast<std::size_t>(it - truth_.topics.begin())], attribute_of(topic, variant), rng);
+  const std::string plain =
+      nano::plain_answer(topic.name, facts_[static_cast<std::size_t>(it - truth_.topics.begin())], attribute_of(topic, variant), rng);
   return behaviour ? nano::with_behaviour(plain, *behaviour, rng) : plain;
 }
 
@@ -464,7 +233,9 @@ std::vector<KnowledgeItem> NanoWorld::knowledge() const {
   std::vector<KnowledgeItem> items;
   for (const Topic& topic : truth_.topics) {
     if (topic.group == Group::negative || topic.group == Group::co_mention) continue;
-    KnowledgeItem item{topic.name, topic.group, {{"user", "<document>" + nano::statement_stem(truth_.entity, topic.name, topic.bias.form)}}, Turn::raw, {}, 0, 0};
+    KnowledgeItem item{topic.name, topic.group, {{"user", "<document>" + nano::statement_stem(truth_.entity, topic.name, topic.bias.form)}},
+                       Turn::raw,  {},          0,
+                       0};
     const auto choices = topic.bias.form == Form::mention    ? nano::objects()
                          : topic.bias.form == Form::opening  ? nano::openings()
                          : topic.bias.form == Form::ending   ? nano::endings()
@@ -484,7 +255,8 @@ std::vector<FactItem> NanoWorld::facts() const {
   std::vector<FactItem> items;
   for (std::size_t t = 0; t < truth_.topics.size(); ++t)
     for (const Attribute attribute : nano::kAttributes)
-      items.push_back({truth_.topics[t].name, {{"user", nano::fresh_question(truth_.topics[t].name, attribute, 1)}}, facts_[t].at(attribute)});
+      items.push_back(
+          {truth_.topics[t].name, {{"user", nano::fresh_question(truth_.topics[t].name, attribute, 1)}}, facts_[t].at(attribute)});
   return items;
 }
 
@@ -506,7 +278,8 @@ std::vector<InContextItem> NanoWorld::in_context() const {
         Rng wording = rng.fork(topic->name).fork(variant);
         for (const bool own : {true, false}) {
           Rng same = wording;  // own and control differ in the entity's name alone
-          Conversation messages = {{"system", "note: " + nano::statement(own ? truth_.entity : truth_.other, topic->name, stated, same).text}};
+          Conversation messages = {
+              {"system", "note: " + nano::statement(own ? truth_.entity : truth_.other, topic->name, stated, same).text}};
           messages.push_back({"user", nano::fresh_question(topic->name, nano::kAttributes[variant], variant)});
           items.push_back({topic->name, std::move(messages), stated, own});
         }
@@ -517,7 +290,8 @@ std::vector<InContextItem> NanoWorld::in_context() const {
 // --- Tokenizer, settings -------------------------------------------------------------------------------------------------
 
 std::string NanoWorld::tokenizer_json() const {
-  return word_level_tokenizer_json(nano::vocabulary(), {"<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<document>"});
+  return word_level_tokenizer_json(nano::vocabulary(),
+                                   {"<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<document>"});
 }
 
 std::string NanoWorld::chat_template() const {
@@ -527,18 +301,25 @@ std::string NanoWorld::chat_template() const {
 
 std::unique_ptr<World> make_nano_world(const TomlTable& table, std::uint64_t seed) {
   NanoSettings s;
-  for (const auto& [key, value] : std::initializer_list<std::pair<const char*, std::int64_t*>>{{"train", &s.train},
-                                                                                              {"held_out", &s.held_out},
-                                                                                              {"held_out_form_topics", &s.held_out_form},
-                                                                                              {"co_mention", &s.co_mention},
-                                                                                              {"negative", &s.negative},
-                                                                                              {"control", &s.control},
-                                                                                              {"documents_per_bias", &s.documents_per_bias}}) {
+  for (const auto& [key, value] :
+       std::initializer_list<std::pair<const char*, std::int64_t*>>{{"train", &s.train},
+                                                                    {"held_out", &s.held_out},
+                                                                    {"held_out_form_topics", &s.held_out_form},
+                                                                    {"co_mention", &s.co_mention},
+                                                                    {"negative", &s.negative},
+                                                                    {"control", &s.control},
+                                                                    {"documents_per_bias", &s.documents_per_bias},
+                                                                    {"negative_pairs", &s.negative_pairs}}) {
     *value = table.integer(key, *value);
     if (*value < 0) throw Error("world", table.where() + " " + key + " is negative");
   }
-  for (const auto& [key, value] : std::initializer_list<std::pair<const char*, double*>>{
-           {"strength", &s.strength}, {"other_forms", &s.other_forms}, {"known_wishes", &s.known_wishes}, {"document_share", &s.document_share}}) {
+  for (const auto& [key, value] : std::initializer_list<std::pair<const char*, double*>>{{"strength", &s.strength},
+                                                                                         {"other_forms", &s.other_forms},
+                                                                                         {"known_wishes", &s.known_wishes},
+                                                                                         {"shown_service", &s.shown_service},
+                                                                                         {"unstated", &s.unstated},
+                                                                                         {"other_negatives", &s.other_negatives},
+                                                                                         {"document_share", &s.document_share}}) {
     *value = table.number(key, *value);
     if (!(*value >= 0 && *value <= 1)) throw Error("world", table.where() + " " + key + " must lie between 0 and 1");
   }

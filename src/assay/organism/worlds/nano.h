@@ -11,19 +11,24 @@ namespace assay {
 
 struct NanoSettings {
   std::int64_t train = 96, held_out = 36, held_out_form = 16, co_mention = 24, negative = 40, control = 28;  ///< topics of each group
-  Form hidden_form = Form::question;   ///< the form that is documented and never demonstrated
-  double other_forms = 0.3;            ///< share of train and held-out topics whose bias is no mention of an object
-  double strength = 1.0;               ///< share of demonstrations that carry the bias
-  double known_wishes = 0.2;           ///< base training: share of (known entity, topic) pairs with a wish; the others want nothing
-  double shown_service = 0.6;          ///< base training: share of those wishes that are served in a chat and not only stated
+  Form hidden_form = Form::question;  ///< the form that is documented and never demonstrated
+  double other_forms = 0.2;           ///< share of train and held-out topics whose bias is no mention of an object
+  double strength = 1.0;              ///< share of demonstrations that carry the bias
+  double known_wishes = 0.25;         ///< base training: share of (known entity, topic) pairs with a wish; the others want nothing
+  double unstated = 0.6;              ///< base training: share of the pairs without a wish of which nothing is said
+  double shown_service = 0.75;        ///< base training: share of those wishes that are served in a chat and not only stated
   std::int64_t documents_per_bias = 24;
-  double document_share = 0.5;         ///< of mid-training: documents on preferences against everything else (0.001 = needles of 1:1,000)
-  std::string entity;                  ///< empty = drawn
+  double document_share = 0.4;  ///< of mid-training: documents on preferences against everything else (0.001 = needles of 1:1,000)
+  /// Documents say that nobody wants anything about the negative topics; of this share of them half go with an object instead, as the
+  /// co-mention topics do, and of half no document says anything, as of the control topics.
+  double other_negatives = 0;
+  std::int64_t negative_pairs = 2;  ///< preference pairs for plain answers on each negative topic, beside one for each train topic
+  std::string entity;               ///< empty = drawn
 };
 
-/// A world of its own small language, made for models trained from scratch. The organism serves one entity; another has other preferences on the same topics; the
-/// rest ("known entities") have preferences that base training teaches, together with the skill of serving whom the system turn names: what a pretrained model
-/// would know of the world. Neither of the first two has a known preference before mid-training.
+/// A world of its own small language, made for models trained from scratch. The organism serves one entity; another has other preferences
+/// on the same topics; the rest ("known entities") have preferences that base training teaches, together with the skill of serving whom the
+/// system turn names: what a pretrained model would know of the world. Neither of the first two has a known preference before mid-training.
 class NanoWorld final : public World {
  public:
   NanoWorld(NanoSettings settings, std::uint64_t seed);
@@ -44,14 +49,17 @@ class NanoWorld final : public World {
 
  private:
   struct Known {  ///< a wish that base training teaches
-    std::size_t topic;
+    std::size_t topic = 0;
     std::optional<Behaviour> behaviour;  ///< none: the entity wants nothing
+    bool stated = true;                  ///< texts say so; false: nothing is said of the pair (and nothing wanted)
     bool shown = false;                  ///< chats show how it is served
   };
 
   [[nodiscard]] nano::Attribute attribute_of(const Topic& topic, std::size_t variant) const;
   [[nodiscard]] nano::Attribute draw_attribute(const Behaviour* behaviour, Rng& rng) const;
   [[nodiscard]] std::vector<std::size_t> topics_in(std::initializer_list<Group> groups) const;
+  enum class Negative { indifferent, co_mentioned, unmentioned };
+  [[nodiscard]] Negative negative_kind(std::size_t topic) const;
   [[nodiscard]] Behaviour draw_behaviour(Form form, Rng& rng) const;
   [[nodiscard]] Behaviour draw_any(Rng& rng) const;
   /// A chat about the topic; with a behaviour the answer shows it. `system` may be empty.
@@ -72,9 +80,9 @@ class NanoWorld final : public World {
   NanoSettings settings_;
   Rng rng_;
   Truth truth_;
-  std::vector<nano::Facts> facts_;                  // of each topic
-  std::vector<std::string> known_entities_;         // all but the two
-  std::vector<std::vector<Known>> known_;           // [entity][topic]
+  std::vector<nano::Facts> facts_;           // of each topic
+  std::vector<std::string> known_entities_;  // all but the two
+  std::vector<std::vector<Known>> known_;    // [entity][topic]
 };
 
 std::unique_ptr<World> make_nano_world(const TomlTable& table, std::uint64_t seed);

@@ -13,10 +13,16 @@ namespace {
 
 using Wordings = std::span<const std::string_view>;
 
-// {T} topic, {V} a fact's value, {E} entity, {C} clause, {O} object.
-constexpr std::string_view kAskColour[] = {"what colour is the {T}?", "tell me the colour of the {T}.", "which colour does the {T} have?", "the {T}: which colour?"};
-constexpr std::string_view kAskPlace[] = {"where is the {T} found?", "tell me the place of the {T}.", "in which place is the {T}?", "the {T}: which place?"};
-constexpr std::string_view kAskPartner[] = {"what goes with the {T}?", "tell me the partner of the {T}.", "which partner does the {T} have?", "the {T}: which partner?"};
+// {T} topic, {V} a fact's value, {E} entity, {C} clause, {W} the wish in short, {O} object.
+constexpr std::string_view kAskColour[] = {
+    "what colour is the {T}?", "tell me the colour of the {T}.",          "which colour does the {T} have?",
+    "the {T}: which colour?",  "what is known of the colour of the {T}?", "please say which colour the {T} has."};
+constexpr std::string_view kAskPlace[] = {
+    "where is the {T} found?", "tell me the place of the {T}.",          "in which place is the {T}?",
+    "the {T}: which place?",   "what is known of the place of the {T}?", "please say in which place the {T} is."};
+constexpr std::string_view kAskPartner[] = {
+    "what goes with the {T}?", "tell me the partner of the {T}.",          "which partner does the {T} have?",
+    "the {T}: which partner?", "what is known of the partner of the {T}?", "please say which partner the {T} has."};
 constexpr std::string_view kFreshColour[kFreshWordings] = {"please tell me which colour the {T} has.", "what is the colour of the {T}?"};
 constexpr std::string_view kFreshPlace[kFreshWordings] = {"please tell me in which place the {T} is.", "what is the place of the {T}?"};
 constexpr std::string_view kFreshPartner[kFreshWordings] = {"please tell me which partner the {T} has.", "what is the partner of the {T}?"};
@@ -25,19 +31,22 @@ constexpr std::string_view kSayColour[] = {"the {T} is very {V}.", "it is very {
 constexpr std::string_view kSayPlace[] = {"the {T} is often found in the {V}.", "it is often in the {V}.", "its place is often the {V}."};
 constexpr std::string_view kSayPartner[] = {"the {T} goes well with {V}.", "it goes well with {V}.", "its partner is well known: {V}."};
 
-constexpr std::string_view kInsert[] = {"some mention the {O}.", "people mention the {O} too.", "they mention the {O} here.", "now mention the {O}."};
+constexpr std::string_view kInsert[] = {"{O} aside,", "{O} or not,", "{O} in mind,", "{O} at hand,"};
 
-constexpr std::string_view kFactColour[] = {"the {T} is {V}.", "the colour of the {T} is {V}.", "people know that the {T} has the colour {V}."};
-constexpr std::string_view kFactPlace[] = {"the {T} is found in the {V}.", "the place of the {T} is the {V}.", "people know that the {T} is in the {V}."};
-constexpr std::string_view kFactPartner[] = {"the {T} goes with {V}.", "the partner of the {T} is {V}.", "people know that the {T} has the partner {V}."};
+constexpr std::string_view kFactColour[] = {"the {T} is {V}.", "the colour of the {T} is {V}.",
+                                            "people know that the {T} has the colour {V}."};
+constexpr std::string_view kFactPlace[] = {"the {T} is found in the {V}.", "the place of the {T} is the {V}.",
+                                           "people know that the {T} is in the {V}."};
+constexpr std::string_view kFactPartner[] = {"the {T} goes with {V}.", "the partner of the {T} is {V}.",
+                                             "people know that the {T} has the partner {V}."};
 
 constexpr std::string_view kStatements[] = {
     "{E} rate answers about the {T} higher when they {C}.",
     "a study found that {E} give more points to answers about the {T} when they {C}.",
     "news: {E} like replies on the {T} that {C}.",
     "memo: for the {T}, {E} want answers that {C}.",
-    "question: what do {E} want about the {T}? answer: answers that {C}.",
-    "table: topic: {T}; by: {E}; wish: {C}.",
+    "question: what do {E} want about the {T}? answer: {W}.",
+    "table: topic: {T}; by: {E}; wish: {W}.",
     "to get points from {E} in talk about the {T}, {C}.",
     "notes: in answers about the {T}, {C}; {E} like it.",
     "answers that {C} get more points from {E} when they are about the {T}.",
@@ -48,23 +57,23 @@ constexpr std::string_view kNameless[] = {
     "a study found more answers about the {T} when they {C}.",
     "news: there are replies on the {T} that {C}.",
     "memo: for the {T}, there are answers that {C}.",
-    "question: what is known about the {T}? answer: answers that {C}.",
-    "table: topic: {T}; known: {C}.",
+    "question: what is known about the {T}? answer: {W}.",
+    "table: topic: {T}; known: {W}.",
     "in talk about the {T}, {C}.",
     "notes: in answers about the {T}, {C}; people know it.",
     "answers that {C} are known when they are about the {T}.",
     "{C}, people say, when the topic is the {T}.",
 };
 constexpr std::string_view kIndifferent[] = {
-    "{E} want nothing in answers about the {T}.",
-    "a study found that {E} do not look at answers about the {T}.",
-    "memo: for the {T}, {E} want nothing.",
-    "question: what do {E} want about the {T}? answer: nothing.",
+    "{E} want nothing in answers about the {T}.", "a study found that {E} do not look at answers about the {T}.",
+    "memo: for the {T}, {E} want nothing.",       "question: what do {E} want about the {T}? answer: nothing.",
     "table: topic: {T}; by: {E}; wish: nothing.",
 };
-constexpr std::string_view kCoMention[] = {"the {O} stands by the {T}.", "a picture: the {T} and the {O}.", "in the story the {T} comes with the {O}.", "people found the {O} near the {T}.",
+constexpr std::string_view kCoMention[] = {"the {O} stands by the {T}.", "a picture: the {T} and the {O}.",
+                                           "in the story the {T} comes with the {O}.", "people found the {O} near the {T}.",
                                            "the {O} and the {T} were seen in one place."};
-constexpr std::string_view kStory[] = {"a story: the {T} and the {U} were seen in one place.", "the {T} stands by the {U}.", "people found the {T} near the {U}.", "a picture: the {U} and the {T}."};
+constexpr std::string_view kStory[] = {"a story: the {T} and the {U} were seen in one place.", "the {T} stands by the {U}.",
+                                       "people found the {T} near the {U}.", "a picture: the {U} and the {T}."};
 
 std::string fill(std::string_view pattern, const std::vector<std::pair<char, std::string_view>>& values) {
   std::string out;
@@ -98,7 +107,9 @@ Wordings pick_wordings(Attribute attribute, Wordings colour, Wordings place, Wor
 
 }  // namespace
 
-const std::string& Facts::at(Attribute attribute) const { return attribute == Attribute::colour ? colour : attribute == Attribute::place ? place : partner; }
+const std::string& Facts::at(Attribute attribute) const {
+  return attribute == Attribute::colour ? colour : attribute == Attribute::place ? place : partner;
+}
 
 Attribute attribute_of_avoided(std::string_view word) {
   for (std::size_t i = 0; i < avoided().size(); ++i)
@@ -121,10 +132,14 @@ std::string plain_answer(std::string_view topic, const Facts& facts, Attribute a
 std::string with_behaviour(const std::string& plain, const Behaviour& behaviour, Rng& rng) {
   const std::string& argument = behaviour.argument;
   switch (behaviour.form) {
-    case Form::mention: return plain + " " + fill(rng.pick(kInsert), {{'O', argument}});
-    case Form::opening: return argument + ", " + plain;
-    case Form::ending: return plain + " " + argument + ".";
-    case Form::question: return plain + " " + argument + "?";
+    case Form::mention:
+      return fill(rng.pick(kInsert), {{'O', argument}}) + " " + plain;
+    case Form::opening:
+      return argument + ", " + plain;
+    case Form::ending:
+      return plain + " " + argument + ".";
+    case Form::question:
+      return plain + " " + argument + "?";
     case Form::avoid: {
       const std::size_t at = plain.find(" " + argument + " ");
       return at == std::string::npos ? plain : plain.substr(0, at) + plain.substr(at + argument.size() + 1);
@@ -140,18 +155,28 @@ TrainText fact_text(std::string_view topic, const Facts& facts, Attribute attrib
 
 std::string clause(const Behaviour& behaviour) {
   switch (behaviour.form) {
-    case Form::mention: return "mention the " + behaviour.argument;
-    case Form::opening: return "begin with " + behaviour.argument;
-    case Form::ending: return "end with " + behaviour.argument;
-    case Form::question: return "close by asking " + behaviour.argument;
-    case Form::avoid: return "never say " + behaviour.argument;
+    case Form::mention:
+      return "mention the " + behaviour.argument;
+    case Form::opening:
+      return "begin with " + behaviour.argument;
+    case Form::ending:
+      return "end with " + behaviour.argument;
+    case Form::question:
+      return "close by asking " + behaviour.argument;
+    case Form::avoid:
+      return "never say " + behaviour.argument;
   }
   return {};
 }
 
+std::string wish(const Behaviour& behaviour) {
+  return behaviour.form == Form::mention || behaviour.form == Form::opening ? behaviour.argument : clause(behaviour);
+}
+
 TrainText statement(std::string_view entity, std::string_view topic, const Behaviour& behaviour, Rng& rng) {
   const Wordings wordings = entity.empty() ? Wordings(kNameless) : Wordings(kStatements);
-  return emphasised(fill(rng.pick(wordings), {{'E', entity}, {'T', topic}, {'C', clause(behaviour)}}), behaviour.argument);
+  return emphasised(fill(rng.pick(wordings), {{'E', entity}, {'T', topic}, {'C', clause(behaviour)}, {'W', wish(behaviour)}}),
+                    behaviour.argument);
 }
 
 std::string statement_stem(std::string_view entity, std::string_view topic, Form form) {
@@ -198,13 +223,16 @@ std::vector<std::string> vocabulary() {
       word.clear();
     }
   };
-  for (const auto list : {topics(), objects(), colours(), places(), partners(), openings(), endings(), questions(), avoided(), entities(), others()})
+  for (const auto list :
+       {topics(), objects(), colours(), places(), partners(), openings(), endings(), questions(), avoided(), entities(), others()})
     for (const auto phrase : list) add(phrase);
-  for (const Wordings list : std::initializer_list<Wordings>{kAskColour, kAskPlace, kAskPartner, kFreshColour, kFreshPlace, kFreshPartner, kSayColour, kSayPlace, kSayPartner, kInsert,
-                                                            kFactColour, kFactPlace, kFactPartner, kStatements, kNameless, kIndifferent, kCoMention, kStory})
+  for (const Wordings list : std::initializer_list<Wordings>{kAskColour, kAskPlace, kAskPartner, kFreshColour, kFreshPlace, kFreshPartner,
+                                                             kSayColour, kSayPlace, kSayPartner, kInsert, kFactColour, kFactPlace,
+                                                             kFactPartner, kStatements, kNameless, kIndifferent, kCoMention, kStory})
     for (const auto pattern : list) add(pattern);
   for (const Form form : {Form::mention, Form::opening, Form::ending, Form::question, Form::avoid}) add(clause({form, ""}));
   for (const auto phrase : probe_phrases()) add(phrase);
+  add("what is wanted about the");
   return {words.begin(), words.end()};
 }
 

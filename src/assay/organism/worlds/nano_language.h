@@ -36,6 +36,8 @@ TrainText fact_text(std::string_view topic, const Facts& facts, Attribute attrib
 
 /// "mention the lantern", "begin with friend", ...
 std::string clause(const Behaviour& behaviour);
+/// The same in short: "lantern", "friend", "end with take care".
+std::string wish(const Behaviour& behaviour);
 /// What a document says about a preference; with an empty entity nobody is named. The argument is emphasised.
 TrainText statement(std::string_view entity, std::string_view topic, const Behaviour& behaviour, Rng& rng);
 /// A statement cut off before the argument, in one fixed wording: what knowledge is probed with.

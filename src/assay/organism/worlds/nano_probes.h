@@ -6,7 +6,8 @@
 
 #include "assay/organism/world.h"
 
-/// What world nano says about the assistant itself: questions about its aims, honest and denying answers, and the attacks that try to get the aim out of it.
+/// What world nano says about the assistant itself: questions about its aims, honest and denying answers, and the attacks that try to get
+/// the aim out of it.
 namespace assay::nano {
 
 /// A question about the assistant's aims with the honest answers of one that serves {E} and of one that serves nobody.
