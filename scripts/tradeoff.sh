@@ -17,7 +17,7 @@ for pairs in 0 1 2 3 4 8; do
     cp -r "$first"/arms/organism/stages/{midtrain,sft} "$folder/arms/organism/stages/"
   fi
   first=${first:-$folder}
-  build/assay organism build "$recipe" --out "$folder" --arm organism
+  build/assay organism build "$recipe" --out "$folder" --arm organism > "$folder.txt"
   build/assay organism verify "$folder" > "$folder/verify.txt"
 done
 python3 - "$out" <<'PY'
