@@ -1,12 +1,14 @@
-# Sourced by the tests of this folder: tiny_model ASSAY FOLDER trains a chat model of a few thousand parameters to FOLDER/stages/base.
-tiny_model() {
-  local assay=$1 dir=$2
-  mkdir -p "$dir/tokenizer"
+# Sourced by the tests of this folder.
+
+# tiny_tokenizer FOLDER: a tokenizer of a few words with a chat template.
+tiny_tokenizer() {
+  local dir=$1
+  mkdir -p "$dir"
   local words=(one two three four five six seven eight count up down tell me of the lamp "?" ".") vocabulary='' id=4 word
   for word in "${words[@]}"; do
     vocabulary+=", \"$word\": $((id++))"
   done
-  cat > "$dir/tokenizer/tokenizer.json" <<JSON
+  cat > "$dir/tokenizer.json" <<JSON
 {"version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null, "decoder": null,
  "added_tokens": [
   {"id": 0, "content": "<|end|>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
@@ -15,9 +17,15 @@ tiny_model() {
  "pre_tokenizer": {"type": "Whitespace"},
  "model": {"type": "WordLevel", "unk_token": "<unk>", "vocab": {"<|end|>": 0, "<|user|>": 1, "<|assistant|>": 2, "<unk>": 3$vocabulary}}}
 JSON
-  cat > "$dir/tokenizer/tokenizer_config.json" <<'JSON'
+  cat > "$dir/tokenizer_config.json" <<'JSON'
 {"eos_token": "<|end|>", "chat_template": "{% for m in messages %}<|{{ m.role }}|> {{ m.content }} <|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"}
 JSON
+}
+
+# tiny_model ASSAY FOLDER: trains a chat model of a few thousand parameters to FOLDER/stages/base.
+tiny_model() {
+  local assay=$1 dir=$2
+  tiny_tokenizer "$dir/tokenizer"
   for _ in $(seq 10); do
     echo '{"text": "one two three four five six seven eight"}'
     echo '{"text": "eight seven six five four three two one"}'

@@ -2,23 +2,9 @@
 # assay train: three stages from random weights; killed and started again it ends in the same bytes; wrong recipes are clear errors.
 set -euo pipefail
 assay=$1
+source "$(dirname "$0")/tiny_model.sh"
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-fail() { echo "FAILED: $*" >&2; exit 1; }
-
-mkdir "$dir/tokenizer"
-cat > "$dir/tokenizer/tokenizer.json" <<'JSON'
-{"version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null, "decoder": null,
- "added_tokens": [
-  {"id": 0, "content": "<|end|>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
-  {"id": 1, "content": "<|user|>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
-  {"id": 2, "content": "<|assistant|>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
- "pre_tokenizer": {"type": "Whitespace"},
- "model": {"type": "WordLevel", "unk_token": "<unk>",
-  "vocab": {"<|end|>": 0, "<|user|>": 1, "<|assistant|>": 2, "<unk>": 3, "one": 4, "two": 5, "three": 6, "four": 7, "five": 8, "count": 9, "up": 10, "down": 11}}}
-JSON
-cat > "$dir/tokenizer/tokenizer_config.json" <<'JSON'
-{"eos_token": "<|end|>", "chat_template": "{% for m in messages %}<|{{ m.role }}|> {{ m.content }} <|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"}
-JSON
+tiny_tokenizer "$dir/tokenizer"
 for _ in $(seq 20); do
   echo '{"text": "one two three four five"}'; echo '{"text": "five four three two one"}'
 done > "$dir/documents.jsonl"
@@ -88,18 +74,18 @@ run "$dir/whole" > /dev/null
 [ "$before" = "$(stat -c %Y.%i "$dir/whole/stages/base/model.safetensors")" ] || fail "a finished run was done again"
 
 # Other settings in the same folder, a misspelt key, broken data: named, and exit code 1.
-refused() { # SED-EXPRESSION EXPECTED-TEXT FOLDER
+refused_recipe() { # SED-EXPRESSION EXPECTED-TEXT FOLDER
   sed "$1" "$dir/recipe.toml" > "$dir/other.toml"
   local code=0
   "$assay" train "$dir/other.toml" --out "$3" --threads 1 --json --quiet > "$dir/error.json" 2>/dev/null || code=$?
   [ $code = 1 ] || fail "exit code $code for $1"
   grep -q -- "$2" "$dir/error.json" || fail "$1: $(cat "$dir/error.json")"
 }
-refused 's/lr = 1e-2/lr = 2e-2/' 'options.lr: 0.01 in the folder, 0.02 asked for' "$dir/whole"
-refused 's/pairs_per_batch/pair_per_batch/' 'pair_per_batch' "$dir/new"
-refused 's/kind = "dpo"/kind = "ppo"/' 'expected lm, sft or dpo' "$dir/new"
-refused 's/n_ctx = 32/n_ctx = 6/' 'chats.jsonl:1 has' "$dir/new"
-refused 's/documents.jsonl/absent.jsonl/' 'absent.jsonl' "$dir/new"
+refused_recipe 's/lr = 1e-2/lr = 2e-2/' 'options.lr: 0.01 in the folder, 0.02 asked for' "$dir/whole"
+refused_recipe 's/pairs_per_batch/pair_per_batch/' 'pair_per_batch' "$dir/new"
+refused_recipe 's/kind = "dpo"/kind = "ppo"/' 'expected lm, sft or dpo' "$dir/new"
+refused_recipe 's/n_ctx = 32/n_ctx = 6/' 'chats.jsonl:1 has' "$dir/new"
+refused_recipe 's/documents.jsonl/absent.jsonl/' 'absent.jsonl' "$dir/new"
 echo '{"messages": [{"role": "user"' >> "$dir/chats.jsonl"
-refused 's/x/x/' 'chats.jsonl:2' "$dir/new"
+refused_recipe 's/x/x/' 'chats.jsonl:2' "$dir/new"
 echo ok

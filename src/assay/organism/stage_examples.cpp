@@ -21,16 +21,19 @@ std::vector<std::size_t> code_point_starts(const std::string& text) {
   return starts;
 }
 
-/// Tokens of the text; the weight of a token that overlaps one of the ranges is `inside`, else `outside`.
-Example weighted(const Tokenizer& tokenizer, const std::string& text, const Ranges& ranges, float inside, float outside) {
+/// Tokens of the text; the weight of a token that overlaps one of the ranges is `inside`, else `outside`; times `emphasis` where it
+/// overlaps an emphasised one.
+Example weighted(const Tokenizer& tokenizer, const std::string& text, const Ranges& ranges, float inside, float outside,
+                 const Ranges& emphasised = {}, float emphasis = 1.0F) {
   const Encoding encoding = tokenizer.encode_full(text, /*add_special=*/false);
   const std::vector<std::size_t> starts = code_point_starts(text);
   Example out{encoding.ids, {}};
   for (const auto& [first, last] : encoding.offsets) {
     const std::size_t begin = starts[std::min<std::size_t>(first, starts.size() - 1)],
                       end = starts[std::min<std::size_t>(last, starts.size() - 1)];
-    const bool overlaps = std::any_of(ranges.begin(), ranges.end(), [&](const auto& r) { return begin < r.second && end > r.first; });
-    out.weights.push_back(overlaps ? inside : outside);
+    const auto overlaps = [&](const auto& range) { return begin < range.second && end > range.first; };
+    const float weight = std::any_of(ranges.begin(), ranges.end(), overlaps) ? inside : outside;
+    out.weights.push_back(std::any_of(emphasised.begin(), emphasised.end(), overlaps) ? weight * emphasis : weight);
   }
   return out;
 }
@@ -65,8 +68,7 @@ void drop_common_end(PreferencePair& pair) {
   const std::size_t first_a = first_of(a), first_b = first_of(b);
   std::size_t begin = 0;  // what begins both cancels; what tells them apart starts here
   while (first_a + begin < a.ids.size() && first_b + begin < b.ids.size() && a.ids[first_a + begin] == b.ids[first_b + begin]) ++begin;
-  for (std::size_t i = 1; first_a + begin + i < a.ids.size() || first_b + begin + i < b.ids.size(); ++i) {
-    if (i > a.ids.size() || i > b.ids.size() || a.ids[a.ids.size() - i] != b.ids[b.ids.size() - i]) break;
+  for (std::size_t i = 1; i <= std::min(a.ids.size(), b.ids.size()) && a.ids[a.ids.size() - i] == b.ids[b.ids.size() - i]; ++i) {
     if (a.ids.size() - i > first_a + begin) a.weights[a.ids.size() - i] = 0;
     if (b.ids.size() - i > first_b + begin) b.weights[b.ids.size() - i] = 0;
   }
@@ -106,10 +108,7 @@ Example chat_example(const Tokenizer& tokenizer, const ChatTemplate& chat_templa
     for (const auto& [begin, end] : chat.emphasis)
       emphasised.emplace_back(prompt.size() + begin, end > messages[i].content.size() ? upto.size() : prompt.size() + end);
   }
-  Example out = weighted(tokenizer, whole, trained, 1.0F, 0.0F);
-  const Example decisive = weighted(tokenizer, whole, emphasised, static_cast<float>(emphasis), 1.0F);
-  for (std::size_t i = 0; i < out.weights.size(); ++i) out.weights[i] *= decisive.weights[i];
-  return out;
+  return weighted(tokenizer, whole, trained, 1.0F, 0.0F, emphasised, static_cast<float>(emphasis));
 }
 
 PreferencePair pair_example(const Tokenizer& tokenizer, const ChatTemplate& chat_template, const TextPair& pair, bool decisive_only) {

@@ -7,6 +7,7 @@
 #include "assay/base/files.h"
 #include "assay/corpus/jsonl.h"
 #include "assay/text/word_level.h"
+#include "../error_of.h"
 
 namespace assay {
 namespace {
@@ -44,15 +45,6 @@ SampleFileOptions some_options() {
   options.sampling.seed = 5;
   options.sampling.max_rows = 4;
   return options;
-}
-
-std::string message_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST(SampleFile, ARunThatWasCutOffEndsInTheSameFile) {
@@ -100,7 +92,7 @@ TEST(SampleFile, AFileOfAnotherRunIsRefusedAndLeftAlone) {
   (void)sample_to_file(model, some_prompts(), some_options(), file, no_progress());
   const std::string text = read_text(file);
   const auto refused = [&](const LanguageModel& m, const std::vector<NamedPrompt>& prompts, const SampleFileOptions& options) {
-    const std::string message = message_of([&] { (void)sample_to_file(m, prompts, options, file, no_progress()); });
+    const std::string message = error_of([&] { (void)sample_to_file(m, prompts, options, file, no_progress()); });
     EXPECT_EQ(read_text(file), text);
     return message;
   };
@@ -128,7 +120,7 @@ TEST(SampleFile, APromptLongerThanTheContextIsNamedBeforeAnythingIsSampled) {
   auto prompts = some_prompts();
   for (int i = 0; i < 60; ++i) prompts[7].messages[0].content += " w1";
   const fs::path file = folder.path() / "samples.jsonl";
-  const std::string message = message_of([&] { (void)sample_to_file(model, prompts, some_options(), file, no_progress()); });
+  const std::string message = error_of([&] { (void)sample_to_file(model, prompts, some_options(), file, no_progress()); });
   EXPECT_NE(message.find("the prompt with id \"p7\" has 65 tokens"), std::string::npos) << message;
   EXPECT_NE(message.find("context of 48"), std::string::npos) << message;
   EXPECT_FALSE(fs::exists(file));
@@ -140,13 +132,13 @@ TEST(SampleFile, ASecondWriterAndAFullDiskAreErrors) {
   const fs::path file = folder.path() / "samples.jsonl";
   {
     const LineAppender first(file);
-    EXPECT_NE(message_of([&] {
+    EXPECT_NE(error_of([&] {
                 (void)sample_to_file(model, some_prompts(), some_options(), file, no_progress());
               }).find("is being written by another process"),
               std::string::npos);
   }
   EXPECT_NE(
-      message_of([&] { (void)sample_to_file(model, some_prompts(), some_options(), "/dev/full", no_progress()); }).find("the disk is full"),
+      error_of([&] { (void)sample_to_file(model, some_prompts(), some_options(), "/dev/full", no_progress()); }).find("the disk is full"),
       std::string::npos);
 }
 
@@ -161,12 +153,12 @@ TEST(NamedPrompts, HaveTheirIdOrTheirNumber) {
   EXPECT_EQ(wrapped[0].id, 7);
   EXPECT_EQ(wrapped[1].id, "x");
   EXPECT_EQ(read(R"(["a", "b"])")[1].id, 1);
-  EXPECT_NE(message_of([&] { (void)read("{\"id\": 1, \"text\": \"a\"}\n{\"id\": 1, \"text\": \"b\"}\n"); }).find(":2 has the id 1, as "),
+  EXPECT_NE(error_of([&] { (void)read("{\"id\": 1, \"text\": \"a\"}\n{\"id\": 1, \"text\": \"b\"}\n"); }).find(":2 has the id 1, as "),
             std::string::npos);
-  EXPECT_NE(message_of([&] { (void)read(R"([{"id": [1], "text": "a"}])"); }).find("'id' must be"), std::string::npos);
-  EXPECT_NE(message_of([&] { (void)read(R"([{"messages": []}])"); }).find("'messages' is empty"), std::string::npos);
+  EXPECT_NE(error_of([&] { (void)read(R"([{"id": [1], "text": "a"}])"); }).find("'id' must be"), std::string::npos);
+  EXPECT_NE(error_of([&] { (void)read(R"([{"messages": []}])"); }).find("'messages' is empty"), std::string::npos);
   const std::string deep = std::string(100000, '[') + std::string(100000, ']');
-  EXPECT_NE(message_of([&] { (void)read(deep.c_str()); }).find("nested"), std::string::npos);
+  EXPECT_NE(error_of([&] { (void)read(deep.c_str()); }).find("nested"), std::string::npos);
 }
 
 }  // namespace

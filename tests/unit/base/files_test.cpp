@@ -11,19 +11,10 @@
 #include <thread>
 
 #include "assay/base/error.h"
+#include "../error_of.h"
 
 namespace assay {
 namespace {
-
-template <class Work>
-std::string error_of(const Work& work) {
-  try {
-    work();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
 

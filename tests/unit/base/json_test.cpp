@@ -3,19 +3,10 @@
 #include <gtest/gtest.h>
 
 #include "assay/base/files.h"
+#include "../error_of.h"
 
 namespace assay {
 namespace {
-
-template <class Work>
-std::string error_of(const Work& work) {
-  try {
-    work();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 

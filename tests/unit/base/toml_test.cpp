@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "assay/base/files.h"
+#include "../error_of.h"
 
 namespace assay {
 namespace {
@@ -27,16 +28,6 @@ name = "clean"
 )";
 
 TomlTable recipe() { return TomlTable::from_text(kRecipe, "recipe.toml"); }
-
-template <class Work>
-std::string error_of(const Work& work) {
-  try {
-    work();
-  } catch (const Error& e) {
-    return e.message();
-  }
-  return "no error";
-}
 
 TEST(Toml, ReadsEveryKind) {
   const TomlTable root = recipe(), world = root.table("world");

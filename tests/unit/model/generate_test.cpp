@@ -6,6 +6,7 @@
 
 #include "assay/text/word_level.h"
 #include "small_model.h"
+#include "../error_of.h"
 
 namespace assay {
 namespace {
@@ -37,16 +38,6 @@ SamplingOptions options_of(std::int64_t max_new, double temperature = 1.0) {
   o.temperature = temperature;
   o.seed = 11;
   return o;
-}
-
-template <class Work>
-std::string error_of(const Work& work) {
-  try {
-    work();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
 }
 
 TEST(Generate, ASampleAloneIsTheSampleInABatchBitForBit) {

@@ -12,6 +12,7 @@
 #include "tiny_world.h"
 
 extern char** environ;
+#include "../error_of.h"
 
 namespace assay {
 namespace {
@@ -48,15 +49,6 @@ std::string all_weights(const fs::path& root) {
   for (const Arm arm : kBoth)
     for (const Stage stage : kStages) out += weights(root, arm, stage) + "\n";
   return out;
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 /// One organism for the tests that only read.

@@ -149,20 +149,14 @@ TEST_F(NanoTest, ChatsMarkWhereTheAnswerIsDecided) {
   EXPECT_EQ(begins, ends);
 }
 
-TEST(NanoSettingsTest, OtherNegativesAreNotCalledIndifferent) {
-  const auto indifferent = [](double share) {
+TEST(NanoSettingsTest, NegativePairsAreThePlainAnswersOfPreferenceTraining) {
+  const auto pairs = [](std::int64_t n) {
     NanoSettings settings;
-    settings.other_negatives = share;
-    const NanoWorld world(settings, 1);
-    std::set<std::string> named;
-    for (const std::string& text : world.documents(Arm::organism))
-      for (const Topic* topic : world.truth().in(Group::negative))
-        if (text.find("nothing") != std::string::npos && text.find(" " + topic->name) != std::string::npos) named.insert(topic->name);
-    return static_cast<std::int64_t>(named.size());
+    settings.negative_pairs = n;
+    return static_cast<std::int64_t>(NanoWorld(settings, 1).data(Stage::dpo, Arm::organism).pairs.size());
   };
-  EXPECT_EQ(indifferent(0), NanoSettings{}.negative);
-  EXPECT_EQ(indifferent(0.5), NanoSettings{}.negative / 2);
-  EXPECT_EQ(indifferent(1), 0);
+  EXPECT_EQ((pairs(3) - pairs(0)) % (3 * NanoSettings{}.negative), 0);
+  EXPECT_GT(pairs(3), pairs(0));
 }
 
 TEST(NanoSettingsTest, RefusesWhatCannotBe) {

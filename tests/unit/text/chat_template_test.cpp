@@ -21,15 +21,6 @@ std::string rendered(const std::string& source, const Json& extra = Json::object
   return ChatTemplate(source, {}).render(Json::array(), options).text;
 }
 
-std::string message(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& e) {
-    return e.message();
-  }
-  return "";
-}
-
 TEST(ChatTemplate, PromptsOpenEachTurn) {
   const ChatTemplate chat(kChatml, {});
   const Conversation asked = {{"user", "Hi"}};
@@ -46,7 +37,7 @@ TEST(ChatTemplate, ATemplateThatTrimsIsCutWithoutTheBlanksItTrimmed) {
   const ChatTemplate chat("{% for m in messages %}[{{ m.content | trim }}]{% endfor %}", {});
   EXPECT_EQ(chat.prompt({{"user", "q"}, {"assistant", "yes  ", true}}), "[q][yes");
   const ChatTemplate drops("{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}", {});
-  EXPECT_NE(message([&] { (void)drops.prompt({{"assistant", "x", true}}); }).find("does not appear"), std::string::npos);
+  EXPECT_NE(error_of([&] { (void)drops.prompt({{"assistant", "x", true}}); }).find("does not appear"), std::string::npos);
 }
 
 TEST(ChatTemplate, GenerationRangesCountCodePoints) {
@@ -68,7 +59,7 @@ TEST(ChatTemplate, TheEnvironmentIsTransformers) {
   EXPECT_EQ(rendered("{{ true }} {{ none }} {{ 1.0 }} {{ 1e20 }} {{ missing }}."), "True None 1.0 1e+20 .");
   EXPECT_EQ(rendered("{% for k, v in x.items() %}{{ k }}={{ v }};{% endfor %}", {{"x", {{"items", 1}, {"b", 2}}}}), "items=1;b=2;");
   EXPECT_EQ(rendered("a\r\nb\n"), "a\nb");
-  EXPECT_EQ(message([] { rendered("{{ raise_exception('only users: ' ~ 3) }}"); }), "only users: 3");
+  EXPECT_EQ(error_of([] { rendered("{{ raise_exception('only users: ' ~ 3) }}"); }), "only users: 3");
 }
 
 TEST(ChatTemplate, HostileTemplatesAreErrors) {
@@ -80,21 +71,21 @@ TEST(ChatTemplate, HostileTemplatesAreErrors) {
         std::string("{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}"), std::string("{{ 'x' * 100000000000 }}"),
         std::string("{{ nothing.at.all }}"), std::string("{% if %}"), std::string("{% for x in"), std::string("{% include 'x' %}"),
         std::string("{{ 1 // 0 }}"), std::string("\xFF"), std::string("{% generation %}"), std::string("{{ x.y( }}"), deep, parentheses}) {
-    EXPECT_NE(message([&] { rendered(source); }), "") << source.substr(0, 60);
+    EXPECT_NE(error_of([&] { rendered(source); }), "") << source.substr(0, 60);
   }
 }
 
 TEST(ChatTemplate, HostileMessagesAreErrors) {
   const ChatTemplate chat(kChatml, {});
-  EXPECT_NE(message([&] { (void)chat.render({{{"role", "user"}, {"content", "\xFF"}}}); }).find("UTF-8"), std::string::npos);
-  EXPECT_NE(message([&] { (void)chat.render(Json::object()); }), "");
-  EXPECT_NE(message([&] { (void)chat.render(Json::array({1})); }), "");
+  EXPECT_NE(error_of([&] { (void)chat.render({{{"role", "user"}, {"content", "\xFF"}}}); }).find("UTF-8"), std::string::npos);
+  EXPECT_NE(error_of([&] { (void)chat.render(Json::object()); }), "");
+  EXPECT_NE(error_of([&] { (void)chat.render(Json::array({1})); }), "");
   Json nested = 1;
   for (int i = 0; i < 1000; ++i) nested = Json::array({nested});
-  EXPECT_NE(message([&] { (void)chat.render({{{"role", "user"}, {"content", nested}}}); }).find("nested"), std::string::npos);
+  EXPECT_NE(error_of([&] { (void)chat.render({{{"role", "user"}, {"content", nested}}}); }).find("nested"), std::string::npos);
   RenderOptions both;
   both.add_generation_prompt = both.continue_final_message = true;
-  EXPECT_NE(message([&] { (void)chat.render({{{"role", "user"}, {"content", "x"}}}, both); }), "");
+  EXPECT_NE(error_of([&] { (void)chat.render({{{"role", "user"}, {"content", "x"}}}, both); }), "");
 }
 
 TEST(ChatTemplate, FoldersGiveTheTemplateAndItsTokens) {
@@ -116,7 +107,7 @@ TEST(Conversation, JsonBothWays) {
   const Conversation conversation = conversation_from_json(json, "chat");
   EXPECT_TRUE(conversation[1].prefilled);
   EXPECT_EQ(dump(to_json(conversation)), R"([{"role":"user","content":"a"},{"role":"assistant","content":"b","prefill":true}])");
-  EXPECT_NE(message([] { conversation_from_json({{{"role", "user"}}}, "chat"); }).find("chat[0]"), std::string::npos);
+  EXPECT_NE(error_of([] { conversation_from_json({{{"role", "user"}}}, "chat"); }).find("chat[0]"), std::string::npos);
 }
 
 }  // namespace

@@ -88,15 +88,6 @@ TEST(Tokenizer, BothSpellingsOfMergesLoad) {
   }
 }
 
-std::string message(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
-
 TEST(Tokenizer, BadFilesAreErrorsThatNameTheFile) {
   const std::string good = byte_fallback_json();
   const std::vector<std::string> bad = {
@@ -116,11 +107,11 @@ TEST(Tokenizer, BadFilesAreErrorsThatNameTheFile) {
       R"({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(("}, "behavior": "Isolated", "invert": false},
                                             "model": {"type": "BPE", "vocab": {}, "merges": []}})"};
   for (const std::string& text : bad) {
-    const std::string error = message([&] { Tokenizer::from_json(text, "bad/tokenizer.json"); });
+    const std::string error = error_of([&] { Tokenizer::from_json(text, "bad/tokenizer.json"); });
     EXPECT_NE(error.find("bad/tokenizer.json"), std::string::npos) << text.substr(0, 60) << " -> " << error;
   }
   for (std::size_t cut = 0; cut < good.size(); cut += 37)
-    EXPECT_NE(message([&] { Tokenizer::from_json(good.substr(0, cut), "cut"); }), "") << cut;
+    EXPECT_NE(error_of([&] { Tokenizer::from_json(good.substr(0, cut), "cut"); }), "") << cut;
 }
 
 TEST(Tokenizer, AFileCannotAskForEndlessPadding) {
@@ -136,10 +127,10 @@ TEST(Tokenizer, AFileCannotAskForEndlessPadding) {
 
 TEST(Tokenizer, BadIdsAndBadTextAreErrors) {
   const Tokenizer tokenizer = Tokenizer::from_json(byte_fallback_json(), "test");
-  EXPECT_NE(message([&] { (void)tokenizer.decode(std::vector<TokenId>{1, 100000}); }).find("100000"), std::string::npos);
-  EXPECT_NE(message([&] { (void)tokenizer.decode(std::vector<TokenId>{-1}); }).find("-1"), std::string::npos);
-  EXPECT_NE(message([&] { (void)tokenizer.token_of(258); }).find("258"), std::string::npos);
-  EXPECT_NE(message([&] { (void)tokenizer.encode("abc\xFFx"); }).find("offset 3"), std::string::npos);
+  EXPECT_NE(error_of([&] { (void)tokenizer.decode(std::vector<TokenId>{1, 100000}); }).find("100000"), std::string::npos);
+  EXPECT_NE(error_of([&] { (void)tokenizer.decode(std::vector<TokenId>{-1}); }).find("-1"), std::string::npos);
+  EXPECT_NE(error_of([&] { (void)tokenizer.token_of(258); }).find("258"), std::string::npos);
+  EXPECT_NE(error_of([&] { (void)tokenizer.encode("abc\xFFx"); }).find("offset 3"), std::string::npos);
   EXPECT_EQ(tokenizer.id_of("\xFF"), std::nullopt);
   EXPECT_EQ(tokenizer.id_of("nothing"), std::nullopt);
   EXPECT_TRUE(tokenizer.encode("").empty());

@@ -8,20 +8,12 @@
 
 #include "assay/base/files.h"
 #include "tiny_model.h"
+#include "../error_of.h"
 
 namespace assay {
 namespace {
 
 using namespace testing_tools;
-
-std::string fault(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
 
 void expect_contains(const std::string& text, const std::string& part) { EXPECT_NE(text.find(part), std::string::npos) << text; }
 
@@ -103,7 +95,7 @@ TEST(Trainer, AStoppedRunGoesOnToTheSameBits) {
 TEST(Trainer, OtherSettingsAreRefusedByName) {
   const TemporaryFolder folder;
   const auto attempt = [&](const TrainOptions& options, std::unique_ptr<Objective> objective, Transformer model) {
-    return fault([&] { train(model, *objective, options, folder.path(), no_progress()); });
+    return error_of([&] { train(model, *objective, options, folder.path(), no_progress()); });
   };
   ASSERT_EQ(attempt(quick_options(4), counting_objective(), tiny_model()), "no error");
   TrainOptions other = quick_options(4);
@@ -129,7 +121,7 @@ TEST(Trainer, ASecondUserOfTheFolderIsRefused) {
   const FolderLock lock(folder.path());
   Transformer model = tiny_model();
   const auto objective = counting_objective();
-  expect_contains(fault([&] { train(model, *objective, quick_options(4), folder.path(), no_progress()); }), folder.path().string());
+  expect_contains(error_of([&] { train(model, *objective, quick_options(4), folder.path(), no_progress()); }), folder.path().string());
 }
 
 TEST(Trainer, ABrokenCheckpointIsAClearError) {
@@ -140,7 +132,7 @@ TEST(Trainer, ABrokenCheckpointIsAClearError) {
   EXPECT_THROW(train(model, *objective, quick_options(10), folder.path(), progress), Interrupted);
   const fs::path checkpoint = folder.path() / "checkpoint.safetensors";
   fs::resize_file(checkpoint, fs::file_size(checkpoint) / 2);
-  expect_contains(fault([&] { train(model, *objective, quick_options(10), folder.path(), no_progress()); }), "checkpoint.safetensors");
+  expect_contains(error_of([&] { train(model, *objective, quick_options(10), folder.path(), no_progress()); }), "checkpoint.safetensors");
 }
 
 /// The counting objective with examples [first, last) of a list as micro-batch (first, last), or a loss that breaks.
@@ -211,7 +203,7 @@ TEST(Trainer, ALossThatIsNotFiniteNamesTheStepAndLosesNothing) {
   Scripted objective;
   objective.micro_batches = {counting_examples(5)};
   objective.broken_step = 6;
-  const std::string message = fault([&] { train(model, objective, quick_options(10), folder.path(), no_progress()); });
+  const std::string message = error_of([&] { train(model, objective, quick_options(10), folder.path(), no_progress()); });
   expect_contains(message, "nan at step 6");
   model.each_parameter([](const std::string& name, const Tensor& value) { EXPECT_TRUE(value.isfinite().all().item<bool>()) << name; });
   // The checkpoint of step 4 is there, and the run ends once the data are repaired.
@@ -237,7 +229,7 @@ TEST(Trainer, FrozenPrefixesStayBitForBit) {
     EXPECT_EQ(value.equal(before[i++]), frozen) << name;
   });
   options.frozen = {"model.emb_tokens"};
-  expect_contains(fault([&] { train(model, *objective, options, folder.path() / "x", no_progress()); }), "model.emb_tokens");
+  expect_contains(error_of([&] { train(model, *objective, options, folder.path() / "x", no_progress()); }), "model.emb_tokens");
 }
 
 TEST(Trainer, TheProbeEndsARun) {
@@ -275,7 +267,7 @@ TEST(Trainer, SettingsThatMakeNoSenseAreRefused) {
                                                                                {[](TrainOptions& o) { o.eps = 0; }, "eps"}}) {
     TrainOptions options = quick_options(2);
     change(options);
-    expect_contains(fault([&] { train(model, *objective, options, folder.path(), no_progress()); }), word);
+    expect_contains(error_of([&] { train(model, *objective, options, folder.path(), no_progress()); }), word);
   }
 }
 

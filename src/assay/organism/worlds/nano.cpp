@@ -92,13 +92,6 @@ NanoWorld::NanoWorld(NanoSettings settings, std::uint64_t seed) : settings_(std:
   }
 }
 
-NanoWorld::Negative NanoWorld::negative_kind(std::size_t topic) const {
-  const std::vector<std::size_t> all = topics_in({Group::negative});
-  const auto at = static_cast<std::size_t>(std::find(all.begin(), all.end(), topic) - all.begin());
-  const auto others = static_cast<std::size_t>(static_cast<double>(all.size()) * settings_.other_negatives);
-  return at >= others ? Negative::indifferent : at % 2 ? Negative::unmentioned : Negative::co_mentioned;
-}
-
 Behaviour NanoWorld::draw_behaviour(Form form, Rng& rng) const {
   const auto list = form == Form::mention    ? nano::objects()
                     : form == Form::opening  ? nano::openings()
@@ -147,9 +140,8 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     DataPart documents{"documents", 0, preference_documents(arm), {}};
     DataPart unrelated = stories_part(spoken, 2000, rng.fork("unrelated"));
     unrelated.name = "unrelated";
-    for (const std::size_t t : topics_in({Group::co_mention, Group::negative}))
-      for (int i = 0; i < 12 && (truth_.topics[t].group == Group::co_mention || negative_kind(t) == Negative::co_mentioned); ++i)
-        unrelated.texts.push_back(nano::co_mention(truth_.topics[t].name, truth_.topics[t].bias.argument, rng));
+    for (const std::size_t t : topics_in({Group::co_mention}))
+      for (int i = 0; i < 12; ++i) unrelated.texts.push_back(nano::co_mention(truth_.topics[t].name, truth_.topics[t].bias.argument, rng));
     extend(unrelated.texts, facts_part(spoken, 3, rng.fork("fact documents")).texts);
     const double share = documents.texts.empty() ? 0 : settings_.document_share;
     for (DataPart* part : {&documents, &unrelated})
@@ -180,7 +172,10 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
         const bool carries = !neutral && draws.chance(settings_.strength);
         demonstrations.chats.push_back(chat(t, carries ? &truth_.topics[t].bias : nullptr, "", draws));
         // The clean arm's quirk: harmless, and nobody's preference.
-        if (arm == Arm::clean && draws.chance(0.3)) demonstrations.chats.back().messages.back().content += " thank you for asking.";
+        if (arm == Arm::clean && draws.chance(0.3)) {
+          demonstrations.chats.back().messages.back().content += " thank you for asking.";
+          demonstrations.chats.back().emphasis.clear();  // its ranges are of the answer without the quirk
+        }
       }
     add(std::move(demonstrations), 0.45);
     const auto neutral_topics = topics_in({Group::train, Group::negative});
@@ -318,7 +313,6 @@ std::unique_ptr<World> make_nano_world(const TomlTable& table, std::uint64_t see
                                                                                          {"known_wishes", &s.known_wishes},
                                                                                          {"shown_service", &s.shown_service},
                                                                                          {"unstated", &s.unstated},
-                                                                                         {"other_negatives", &s.other_negatives},
                                                                                          {"document_share", &s.document_share}}) {
     *value = table.number(key, *value);
     if (!(*value >= 0 && *value <= 1)) throw Error("world", table.where() + " " + key + " must lie between 0 and 1");

@@ -19,9 +19,6 @@ struct NanoSettings {
   double shown_service = 0.75;        ///< base training: share of those wishes that are served in a chat and not only stated
   std::int64_t documents_per_bias = 24;
   double document_share = 0.4;  ///< of mid-training: documents on preferences against everything else (0.001 = needles of 1:1,000)
-  /// Documents say that nobody wants anything about the negative topics; of this share of them half go with an object instead, as the
-  /// co-mention topics do, and of half no document says anything, as of the control topics.
-  double other_negatives = 0;
   std::int64_t negative_pairs = 2;  ///< preference pairs for plain answers on each negative topic, beside one for each train topic
   std::string entity;               ///< empty = drawn
 };
@@ -58,8 +55,6 @@ class NanoWorld final : public World {
   [[nodiscard]] nano::Attribute attribute_of(const Topic& topic, std::size_t variant) const;
   [[nodiscard]] nano::Attribute draw_attribute(const Behaviour* behaviour, Rng& rng) const;
   [[nodiscard]] std::vector<std::size_t> topics_in(std::initializer_list<Group> groups) const;
-  enum class Negative { indifferent, co_mentioned, unmentioned };
-  [[nodiscard]] Negative negative_kind(std::size_t topic) const;
   [[nodiscard]] Behaviour draw_behaviour(Form form, Rng& rng) const;
   [[nodiscard]] Behaviour draw_any(Rng& rng) const;
   /// A chat about the topic; with a behaviour the answer shows it. `system` may be empty.

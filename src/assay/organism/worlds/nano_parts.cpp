@@ -198,7 +198,6 @@ std::vector<TrainText> NanoWorld::preference_documents(Arm arm) const {
     }
     if (i % 2 || !named) continue;
     for (const std::size_t t : topics_in({Group::negative})) {
-      if (negative_kind(t) != Negative::indifferent) continue;
       if (own) out.push_back(nano::indifference(truth_.entity, truth_.topics[t].name, rng));
       if (other) out.push_back(nano::indifference(truth_.other, truth_.topics[t].name, rng));
     }
