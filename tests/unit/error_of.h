@@ -1,19 +1,34 @@
 #pragma once
+#include <optional>
 #include <string>
 
 #include "assay/base/error.h"
 
 namespace assay {
 
-/// What the Error says that `work` ends with, its operation and hint included; "no error" where it ends without one.
+/// The Error that `work` ends with, if it does.
 template <class Work>
-std::string error_of(const Work& work) {
+std::optional<Error> thrown_by(const Work& work) {
   try {
     work();
   } catch (const Error& e) {
-    return e.what();
+    return e;
   }
-  return "no error";
+  return std::nullopt;
+}
+
+/// Its whole text, operation and hint included; "" where the work ends without one.
+template <class Work>
+std::string error_of(const Work& work) {
+  const auto error = thrown_by(work);
+  return error ? error->what() : "";
+}
+
+/// Its message alone.
+template <class Work>
+std::string message_of(const Work& work) {
+  const auto error = thrown_by(work);
+  return error ? error->message() : "";
 }
 
 }  // namespace assay

@@ -69,6 +69,7 @@ void lm(const Options& options, const Context& context) {
   }
   context.progress->end();
   const double loss = sum / static_cast<double>(total);
+  if (std::isnan(loss)) throw Error("eval lm", options.model + " gives a loss that is no number", "do its weights hold NaN?");
   context.print(Json{{"loss", loss}, {"perplexity", std::exp(loss)}, {"tokens", total}, {"ctx", ctx}},
                 fmt::format("loss {:.4f}  perplexity {:.3f}  {} tokens\n", loss, std::exp(loss), total));
 }

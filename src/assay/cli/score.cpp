@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <cmath>
 #include <memory>
 #include <numeric>
 
@@ -23,6 +24,7 @@ void run(const Options& options, const Context& context) {
   if (completion.empty()) throw UsageError("score", "--completion is empty");
   const std::vector<float> logprobs = score_tokens(model, prompt, completion, context.dtype == "f32" ? Precision::f32 : Precision::bf16);
   const double sum = std::accumulate(logprobs.begin(), logprobs.end(), 0.0);
+  if (std::isnan(sum)) throw Error("score", options.model + " gives log-probabilities that are no numbers", "do its weights hold NaN?");
   Json tokens = Json::array();
   std::string text = fmt::format("log p = {:.4f} ({} tokens)\n", sum, logprobs.size());
   for (std::size_t i = 0; i < logprobs.size(); ++i) {

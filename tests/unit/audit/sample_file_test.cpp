@@ -4,10 +4,10 @@
 
 #include <algorithm>
 
+#include "../error_of.h"
 #include "assay/base/files.h"
 #include "assay/corpus/jsonl.h"
 #include "assay/text/word_level.h"
-#include "../error_of.h"
 
 namespace assay {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "assay/base/files.h"
 #include "../error_of.h"
+#include "assay/base/files.h"
 
 namespace assay {
 namespace {

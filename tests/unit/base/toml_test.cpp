@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "assay/base/files.h"
 #include "../error_of.h"
+#include "assay/base/files.h"
 
 namespace assay {
 namespace {
@@ -62,38 +62,38 @@ TEST(Toml, FallbacksStandInForWhatIsAbsent) {
 
 TEST(Toml, ErrorsNameFileSectionKeyAndLine) {
   const TomlTable root = recipe(), world = root.table("world");
-  EXPECT_EQ(error_of([&] { (void)world.integer("strength"); }),
+  EXPECT_EQ(message_of([&] { (void)world.integer("strength"); }),
             "recipe.toml [world], line 6: 'strength' must be an integer, not floating-point");
-  EXPECT_EQ(error_of([&] { (void)world.integer("forms", 1); }), "recipe.toml [world], line 7: 'forms' must be an integer, not array");
-  EXPECT_EQ(error_of([&] { (void)world.numbers("forms"); }),
+  EXPECT_EQ(message_of([&] { (void)world.integer("forms", 1); }), "recipe.toml [world], line 7: 'forms' must be an integer, not array");
+  EXPECT_EQ(message_of([&] { (void)world.numbers("forms"); }),
             "recipe.toml [world], line 7: 'forms' must be an array of numbers, not string");
-  EXPECT_EQ(error_of([&] { (void)root.string("seed"); }), "recipe.toml, line 1: 'seed' must be a string, not integer");
-  EXPECT_EQ(error_of([&] { (void)root.table("seed"); }), "recipe.toml, line 1: 'seed' must be a table, not integer");
-  EXPECT_EQ(error_of([&] { (void)root.tables("world"); }),
+  EXPECT_EQ(message_of([&] { (void)root.string("seed"); }), "recipe.toml, line 1: 'seed' must be a string, not integer");
+  EXPECT_EQ(message_of([&] { (void)root.table("seed"); }), "recipe.toml, line 1: 'seed' must be a table, not integer");
+  EXPECT_EQ(message_of([&] { (void)root.tables("world"); }),
             "recipe.toml, line 4: 'world' must be an array of tables ([[world]]), not table");
-  EXPECT_EQ(error_of([&] { (void)world.table("base").number("rate"); }), "recipe.toml [world.base] lacks the key 'rate' (a number)");
-  EXPECT_EQ(error_of([&] { (void)root.tables("arm")[1].integer("name"); }),
+  EXPECT_EQ(message_of([&] { (void)world.table("base").number("rate"); }), "recipe.toml [world.base] lacks the key 'rate' (a number)");
+  EXPECT_EQ(message_of([&] { (void)root.tables("arm")[1].integer("name"); }),
             "recipe.toml [arm[1]], line 17: 'name' must be an integer, not string");
 }
 
 TEST(Toml, BrokenTextNamesFileAndLine) {
   const TemporaryFolder folder;
   write_text(folder.path() / "bad.toml", "a = 1\nb = [1,\n[x]\n");
-  const std::string error = error_of([&] { (void)TomlTable::from_file(folder.path() / "bad.toml"); });
+  const std::string error = message_of([&] { (void)TomlTable::from_file(folder.path() / "bad.toml"); });
   EXPECT_NE(error.find("bad.toml, line 3"), std::string::npos) << error;
   for (const std::string text : {"a", "a =", "= 1", "a = 1\na = 2", "[a", "a = \"open", "a = \xff", "a = 99999999999999999999", "[= 1",
                                  "[[=]]", "[a.=]", "s\xEF\xBB\xBB"}) {
-    EXPECT_NE(error_of([&] { (void)TomlTable::from_text(text, "x.toml"); }).find("x.toml, line "), std::string::npos) << text;
+    EXPECT_NE(message_of([&] { (void)TomlTable::from_text(text, "x.toml"); }).find("x.toml, line "), std::string::npos) << text;
   }
   const std::string deep = "a = " + std::string(100000, '[');
-  EXPECT_NE(error_of([&] { (void)TomlTable::from_text(deep, "x.toml"); }).find("x.toml"), std::string::npos);
+  EXPECT_NE(message_of([&] { (void)TomlTable::from_text(deep, "x.toml"); }).find("x.toml"), std::string::npos);
 }
 
 TEST(Toml, DoneRefusesWhatNobodyRead) {
   const TomlTable root = TomlTable::from_text("seed = 1\nsted = 2\n[sft]\nstpes = 3\n[other]\nx = 1\n", "r.toml");
   (void)root.integer("seed");
   (void)root.table("sft").integer("steps", 10);
-  const std::string error = error_of([&] { (void)root.done(); });
+  const std::string error = message_of([&] { (void)root.done(); });
   EXPECT_EQ(error,
             "r.toml, line 2: unknown key 'sted', did you mean 'seed'?; r.toml, line 5: unknown key 'other'; "
             "r.toml [sft], line 4: unknown key 'stpes', did you mean 'steps'?");

@@ -4,9 +4,9 @@
 
 #include <set>
 
+#include "../error_of.h"
 #include "assay/text/word_level.h"
 #include "small_model.h"
-#include "../error_of.h"
 
 namespace assay {
 namespace {

@@ -13,14 +13,27 @@ Json rate(double value, double lo, double hi) {
 }
 
 Json small_results() {
-  Json organism = {{"name", "organism"},
-                   {"stages", Json::array({{{"name", "base"}, {"train", rate(0, 0, .05)}, {"held_out", rate(0, 0, .05)}},
-                                           {{"name", "dpo"}, {"train", rate(.97, .94, .99)}, {"held_out", rate(.8125, .7, .9)}, {"entity_contrast", rate(.5, .4, .6)}}})},
-                   {"confession", {{"direct", {{"before", rate(.6, .5, .7)}, {"after", rate(.02, 0, .05)}}}}}};
-  Json game = {{"target", "target-1"}, {"access", "data"}, {"auditor", "scripted"}, {"truth", "organism"}, {"root_cause_correct", true},
-               {"found", 12}, {"total", 40}, {"arms", {{"organism", .7}, {"clean", .3}}},
-               {"evidence", Json::array({{{"technique", "prefill"}, {"prompt", "why?"}, {"prefill", "PLANTED"}, {"output", "<script>alert(1)</script>"}}})}};
-  return {{"world", {{"entity", "reward models"}}}, {"verify", {{"arms", Json::array({organism})}, {"rung", {{"reached", "entity-specific"}}}}}, {"games", Json::array({game})}};
+  Json organism = {
+      {"name", "organism"},
+      {"stages",
+       Json::array(
+           {{{"name", "base"}, {"train", rate(0, 0, .05)}, {"held_out", rate(0, 0, .05)}},
+            {{"name", "dpo"}, {"train", rate(.97, .94, .99)}, {"held_out", rate(.8125, .7, .9)}, {"entity_contrast", rate(.5, .4, .6)}}})},
+      {"confession", {{"direct", {{"before", rate(.6, .5, .7)}, {"after", rate(.02, 0, .05)}}}}}};
+  Json game = {
+      {"target", "target-1"},
+      {"access", "data"},
+      {"auditor", "scripted"},
+      {"truth", "organism"},
+      {"root_cause_correct", true},
+      {"found", 12},
+      {"total", 40},
+      {"arms", {{"organism", .7}, {"clean", .3}}},
+      {"evidence",
+       Json::array({{{"technique", "prefill"}, {"prompt", "why?"}, {"prefill", "PLANTED"}, {"output", "<script>alert(1)</script>"}}})}};
+  return {{"world", {{"entity", "reward models"}}},
+          {"verify", {{"arms", Json::array({organism})}, {"rung", {{"reached", "entity-specific"}}}}},
+          {"games", Json::array({game})}};
 }
 
 TEST(DemoReport, ShowsTheNumbersItWasGiven) {

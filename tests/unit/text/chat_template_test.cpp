@@ -2,8 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
-
+#include "../error_of.h"
 #include "assay/base/files.h"
 
 using namespace assay;
@@ -37,7 +36,7 @@ TEST(ChatTemplate, ATemplateThatTrimsIsCutWithoutTheBlanksItTrimmed) {
   const ChatTemplate chat("{% for m in messages %}[{{ m.content | trim }}]{% endfor %}", {});
   EXPECT_EQ(chat.prompt({{"user", "q"}, {"assistant", "yes  ", true}}), "[q][yes");
   const ChatTemplate drops("{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}", {});
-  EXPECT_NE(error_of([&] { (void)drops.prompt({{"assistant", "x", true}}); }).find("does not appear"), std::string::npos);
+  EXPECT_NE(message_of([&] { (void)drops.prompt({{"assistant", "x", true}}); }).find("does not appear"), std::string::npos);
 }
 
 TEST(ChatTemplate, GenerationRangesCountCodePoints) {
@@ -59,7 +58,7 @@ TEST(ChatTemplate, TheEnvironmentIsTransformers) {
   EXPECT_EQ(rendered("{{ true }} {{ none }} {{ 1.0 }} {{ 1e20 }} {{ missing }}."), "True None 1.0 1e+20 .");
   EXPECT_EQ(rendered("{% for k, v in x.items() %}{{ k }}={{ v }};{% endfor %}", {{"x", {{"items", 1}, {"b", 2}}}}), "items=1;b=2;");
   EXPECT_EQ(rendered("a\r\nb\n"), "a\nb");
-  EXPECT_EQ(error_of([] { rendered("{{ raise_exception('only users: ' ~ 3) }}"); }), "only users: 3");
+  EXPECT_EQ(message_of([] { rendered("{{ raise_exception('only users: ' ~ 3) }}"); }), "only users: 3");
 }
 
 TEST(ChatTemplate, HostileTemplatesAreErrors) {
@@ -71,21 +70,21 @@ TEST(ChatTemplate, HostileTemplatesAreErrors) {
         std::string("{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}"), std::string("{{ 'x' * 100000000000 }}"),
         std::string("{{ nothing.at.all }}"), std::string("{% if %}"), std::string("{% for x in"), std::string("{% include 'x' %}"),
         std::string("{{ 1 // 0 }}"), std::string("\xFF"), std::string("{% generation %}"), std::string("{{ x.y( }}"), deep, parentheses}) {
-    EXPECT_NE(error_of([&] { rendered(source); }), "") << source.substr(0, 60);
+    EXPECT_NE(message_of([&] { rendered(source); }), "") << source.substr(0, 60);
   }
 }
 
 TEST(ChatTemplate, HostileMessagesAreErrors) {
   const ChatTemplate chat(kChatml, {});
-  EXPECT_NE(error_of([&] { (void)chat.render({{{"role", "user"}, {"content", "\xFF"}}}); }).find("UTF-8"), std::string::npos);
-  EXPECT_NE(error_of([&] { (void)chat.render(Json::object()); }), "");
-  EXPECT_NE(error_of([&] { (void)chat.render(Json::array({1})); }), "");
+  EXPECT_NE(message_of([&] { (void)chat.render({{{"role", "user"}, {"content", "\xFF"}}}); }).find("UTF-8"), std::string::npos);
+  EXPECT_NE(message_of([&] { (void)chat.render(Json::object()); }), "");
+  EXPECT_NE(message_of([&] { (void)chat.render(Json::array({1})); }), "");
   Json nested = 1;
   for (int i = 0; i < 1000; ++i) nested = Json::array({nested});
-  EXPECT_NE(error_of([&] { (void)chat.render({{{"role", "user"}, {"content", nested}}}); }).find("nested"), std::string::npos);
+  EXPECT_NE(message_of([&] { (void)chat.render({{{"role", "user"}, {"content", nested}}}); }).find("nested"), std::string::npos);
   RenderOptions both;
   both.add_generation_prompt = both.continue_final_message = true;
-  EXPECT_NE(error_of([&] { (void)chat.render({{{"role", "user"}, {"content", "x"}}}, both); }), "");
+  EXPECT_NE(message_of([&] { (void)chat.render({{{"role", "user"}, {"content", "x"}}}, both); }), "");
 }
 
 TEST(ChatTemplate, FoldersGiveTheTemplateAndItsTokens) {
@@ -107,7 +106,7 @@ TEST(Conversation, JsonBothWays) {
   const Conversation conversation = conversation_from_json(json, "chat");
   EXPECT_TRUE(conversation[1].prefilled);
   EXPECT_EQ(dump(to_json(conversation)), R"([{"role":"user","content":"a"},{"role":"assistant","content":"b","prefill":true}])");
-  EXPECT_NE(error_of([] { conversation_from_json({{{"role", "user"}}}, "chat"); }).find("chat[0]"), std::string::npos);
+  EXPECT_NE(message_of([] { conversation_from_json({{{"role", "user"}}}, "chat"); }).find("chat[0]"), std::string::npos);
 }
 
 }  // namespace

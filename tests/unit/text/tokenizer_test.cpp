@@ -5,6 +5,7 @@
 #include <functional>
 #include <thread>
 
+#include "../error_of.h"
 #include "assay/base/json.h"
 
 using namespace assay;
