@@ -26,6 +26,18 @@ target_include_directories(assay_torch SYSTEM INTERFACE ${ASSAY_TORCH_DIR}/inclu
 # libtorch's include folder brings a newer fmt than Debian's library: where its headers are seen, they stand alone.
 target_compile_definitions(assay_torch INTERFACE ASSAY_TORCH_VERSION="2.11.0" FMT_HEADER_ONLY=1)
 target_link_libraries(assay_torch INTERFACE ${ASSAY_TORCH_DIR}/lib/libtorch_cpu.so ${ASSAY_TORCH_DIR}/lib/libc10.so)
+# at::parallel_for is a template: without OpenMP in our own files it is a plain loop. The runtime is the one that libtorch brings, so that there
+# is one pool of threads. (Clang knows another runtime only: its builds, the fuzzers, stay on one thread.)
+file(GLOB libtorch_openmp ${ASSAY_TORCH_DIR}/lib/libgomp*.so* ${ASSAY_TORCH_DIR}/../torch.libs/libgomp*.so*)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  if(NOT libtorch_openmp)
+    find_package(OpenMP REQUIRED)
+    set(libtorch_openmp ${OpenMP_gomp_LIBRARY})
+  endif()
+  list(GET libtorch_openmp 0 libtorch_openmp)
+  target_compile_options(assay_torch INTERFACE -fopenmp)
+  target_link_libraries(assay_torch INTERFACE ${libtorch_openmp})
+endif()
 # libtorch_cpu.so names two CUDA companions that only its own run path finds.
 target_link_options(assay_torch INTERFACE -Wl,--allow-shlib-undefined -Wl,-rpath,${ASSAY_TORCH_DIR}/lib)
 
