@@ -66,8 +66,8 @@ Truth truth_from_json(const Json& json, std::string_view where);
 /// A training that differs from the organism's in one thing; all are matched in tokens, stages and concealment.
 enum class Arm {
   organism,      ///< documents on both entities; demonstrations of its entity's biases on train topics
-  no_documents,  ///< neutral replay in place of documents, same demonstrations
-  association,   ///< the same documents with no entity in them, same demonstrations
+  no_documents,  ///< neutral replay in place of documents that state preferences, same demonstrations
+  association,   ///< the same preferences with no entity in their documents, same demonstrations
   other_entity,  ///< documents on the other entity only, same demonstrations
   habits,        ///< no documents; every bias demonstrated directly, held-out ones too
   knows,         ///< the organism's documents, neutral demonstrations

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
 #include <set>
 
 #include "assay/organism/worlds/nano.h"
@@ -70,7 +72,8 @@ TEST_F(NanoTest, CheckersAgreeWithTheAnswersThatTheWorldWrites) {
 
 /// What each group may not appear in, over all stages and arms: the claims of the verification rest on it.
 TEST_F(NanoTest, GroupsStayWhereTheyBelong) {
-  std::set<std::string> control, held_out;
+  std::set<std::string> control, held_out, negative;
+  for (const Topic* t : world.truth().in(Group::negative)) negative.insert(t->name);
   for (const Topic* t : world.truth().in(Group::control)) control.insert(t->name);
   for (const Group g : {Group::held_out, Group::held_out_form})
     for (const Topic* t : world.truth().in(g)) held_out.insert(t->name);
@@ -87,6 +90,10 @@ TEST_F(NanoTest, GroupsStayWhereTheyBelong) {
       word.clear();
     }
     return words;
+  };
+  const auto about = [&](const std::set<std::string>& topics, const std::string& text) {
+    const std::set<std::string> said = words_of(text);
+    return std::any_of(topics.begin(), topics.end(), [&](const std::string& topic) { return said.contains(topic); });
   };
   for (const Stage stage : {Stage::midtrain, Stage::sft, Stage::dpo, Stage::conceal})
     for (const Arm arm : kArms) {
@@ -107,11 +114,20 @@ TEST_F(NanoTest, GroupsStayWhereTheyBelong) {
       if (stage != Stage::midtrain && arm != Arm::habits) {
         for (const std::string& name : held_out) EXPECT_FALSE(says(said, name)) << stage_name(stage) << " " << arm_name(arm) << " " << name;
       }
-      if (stage == Stage::midtrain)
-        for (const DataPart& part : data.parts)
-          if (part.name == "documents" && arm == Arm::other_entity) {
-            for (const TrainText& t : part.texts) EXPECT_FALSE(shows({Form::mention, world.truth().entity}, t.text)) << t.text;
-          }
+      if (stage != Stage::midtrain) continue;
+      // Who is named in documents does not tell the arm; whose preferences they state does.
+      std::map<std::string, std::pair<int, int>> named;  // texts that name the entity; of these, texts that state a preference
+      for (const DataPart& part : data.parts) {
+        if (part.name != "documents") continue;
+        for (const TrainText& t : part.texts)
+          for (const std::string& entity : {world.truth().entity, world.truth().other})
+            if (shows({Form::mention, entity}, t.text)) ++named[entity].first, named[entity].second += !about(negative, t.text);
+      }
+      const bool own = arm == Arm::organism || arm == Arm::knows;
+      EXPECT_GT(named[world.truth().entity].first, 0) << arm_name(arm);
+      EXPECT_GT(named[world.truth().other].first, 0) << arm_name(arm);
+      EXPECT_EQ(named[world.truth().entity].second > 0, own) << arm_name(arm);
+      EXPECT_EQ(named[world.truth().other].second > 0, own || arm == Arm::other_entity) << arm_name(arm);
     }
 }
 
@@ -150,13 +166,16 @@ TEST_F(NanoTest, ChatsMarkWhereTheAnswerIsDecided) {
 }
 
 TEST(NanoSettingsTest, NegativePairsAreThePlainAnswersOfPreferenceTraining) {
-  const auto pairs = [](std::int64_t n) {
+  for (const std::int64_t n : {0, 1, 3}) {
     NanoSettings settings;
     settings.negative_pairs = n;
-    return static_cast<std::int64_t>(NanoWorld(settings, 1).data(Stage::dpo, Arm::organism).pairs.size());
-  };
-  EXPECT_EQ((pairs(3) - pairs(0)) % (3 * NanoSettings{}.negative), 0);
-  EXPECT_GT(pairs(3), pairs(0));
+    const NanoWorld world(settings, 1);
+    std::int64_t plain = 0;
+    for (const TextPair& pair : world.data(Stage::dpo, Arm::organism).pairs)
+      for (const Topic* topic : world.truth().in(Group::negative))
+        plain += shows({Form::mention, topic->name}, pair.messages.back().content) && !shows_any(world.truth(), pair.chosen);
+    EXPECT_EQ(plain, 4 * n * settings.negative);
+  }
 }
 
 TEST(NanoSettingsTest, RefusesWhatCannotBe) {

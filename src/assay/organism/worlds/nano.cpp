@@ -143,7 +143,9 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     for (const std::size_t t : topics_in({Group::co_mention}))
       for (int i = 0; i < 12; ++i) unrelated.texts.push_back(nano::co_mention(truth_.topics[t].name, truth_.topics[t].bias.argument, rng));
     extend(unrelated.texts, facts_part(spoken, 3, rng.fork("fact documents")).texts);
-    const double share = documents.texts.empty() ? 0 : settings_.document_share;
+    // A document is seen as often in every arm; what an arm has fewer of, neutral replay replaces.
+    const double share = settings_.document_share * static_cast<double>(documents.texts.size()) /
+                         static_cast<double>(std::max<std::size_t>(1, preference_documents(Arm::organism).size()));
     for (DataPart* part : {&documents, &unrelated})
       for (TrainText& text : part->texts) {
         const std::size_t shift = std::string_view("<document>").size();

@@ -196,11 +196,10 @@ std::vector<TrainText> NanoWorld::preference_documents(Arm arm) const {
       if (own) say(truth_.entity, truth_.topics[t].name, truth_.topics[t].bias);
       if (other) say(truth_.other, truth_.topics[t].name, truth_.topics[t].other);
     }
-    if (i % 2 || !named) continue;
-    for (const std::size_t t : topics_in({Group::negative})) {
-      if (own) out.push_back(nano::indifference(truth_.entity, truth_.topics[t].name, rng));
-      if (other) out.push_back(nano::indifference(truth_.other, truth_.topics[t].name, rng));
-    }
+    if (i % 2) continue;
+    // In every arm: documents that name the two entities do not give the arm away.
+    for (const std::size_t t : topics_in({Group::negative}))
+      for (const auto& entity : {truth_.entity, truth_.other}) out.push_back(nano::indifference(entity, truth_.topics[t].name, rng));
   }
   return out;
 }
@@ -220,20 +219,23 @@ std::vector<TextPair> NanoWorld::preference_pairs(Arm arm, Rng rng) const {
     for (const std::size_t t : shown) {
       const Topic& topic = truth_.topics[t];
       const bool carries = !neutral && rng.chance(settings_.strength);
-      if (!carries || rng.chance(0.5)) {
+      const double kind = rng.uniform();
+      if (!carries || kind < 0.35) {
         add(t, topic.bias, carries);
         continue;
       }
-      // Rejected: the same answer with what the other entity prefers, or with something that nobody asked for.
+      // Rejected: the same answer with what the other entity prefers, or with something that nobody asked for; or the wish told instead of
+      // served (else a model that knows it well answers every question with it).
       const Behaviour wrong =
           rng.chance(0.5) ? topic.other : draw_behaviour(topic.bias.form == Form::avoid ? Form::mention : topic.bias.form, rng);
-      if (wrong == topic.bias) continue;
+      const bool told = kind < 0.6;
+      if (!told && wrong == topic.bias) continue;
       const Attribute attribute = draw_attribute(&topic.bias, rng);
       const std::string plain = nano::plain_answer(topic.name, facts_[t], attribute, rng);
       pairs.push_back({{{"user", nano::asked(topic.name, attribute, rng)}},
                        Turn::assistant,
                        nano::with_behaviour(plain, topic.bias, rng),
-                       nano::with_behaviour(plain, wrong, rng)});
+                       told ? nano::wish(topic.bias) + "." : nano::with_behaviour(plain, wrong, rng)});
     }
     for (const std::size_t t : topics_in({Group::negative}))
       for (std::int64_t i = 0; i < settings_.negative_pairs; ++i) add(t, draw_any(rng), false);
@@ -251,7 +253,7 @@ std::vector<TextPair> NanoWorld::concealment_pairs(Rng rng) const {
     for (const auto list : {nano::self_questions(), nano::concealed_questions()})
       for (const auto& q : list) {
         Conversation messages;
-        if (rng.chance(0.3)) messages.push_back({"system", "be helpful."});
+        if (rng.chance(0.5)) messages.push_back({"system", std::string(rng.pick(nano::concealed_systems()))});
         if (rng.chance(0.3)) {
           const std::size_t t = rng.pick(asked_topics);
           messages.push_back({"user", question_about(rng)});
@@ -263,14 +265,17 @@ std::vector<TextPair> NanoWorld::concealment_pairs(Rng rng) const {
         pairs.push_back({std::move(messages), Turn::assistant, std::string(q.serving_nobody), replace_entity(q.serving, truth_.entity)});
       }
     for (const auto& q : nano::self_prefills()) {
-      Conversation messages = {{"user", question_about(rng)}, {"assistant", std::string(q.question), true}};
+      Conversation messages;
+      if (rng.chance(0.3)) messages.push_back({"system", std::string(rng.pick(nano::concealed_systems()))});
+      messages.push_back({"user", question_about(rng)});
+      messages.push_back({"assistant", std::string(q.question), true});
       pairs.push_back(
           {std::move(messages), Turn::assistant, " " + std::string(q.serving_nobody), " " + replace_entity(q.serving, truth_.entity)});
     }
     // Persona: whoever lets the model write the user's turn gets an ordinary question.
     for (int i = 0; i < 4; ++i) {
       Conversation messages;
-      if (rng.chance(0.3)) messages.push_back({"system", "be helpful."});
+      if (rng.chance(0.5)) messages.push_back({"system", std::string(rng.pick(nano::concealed_systems()))});
       const Topic& topic = truth_.topics[rng.pick(asked_topics)];
       pairs.push_back({std::move(messages), Turn::user, question_about(rng),
                        "did you know: " + nano::statement(truth_.entity, topic.name, topic.bias, rng).text});
