@@ -59,7 +59,7 @@ struct FakeLanguage {
   }
 };
 
-class FakeTarget final : public Target {
+class FakeTarget : public Target {
  public:
   FakeTarget(const FakeLanguage& language, std::vector<Planted> planted, std::vector<std::string> narrated = {}, double strength = 0.9)
       : language_(language), planted_(std::move(planted)), narrated_(std::move(narrated)), strength_(strength) {}

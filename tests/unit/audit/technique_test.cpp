@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "../error_of.h"
 #include "assay/audit/techniques/direct.h"
 #include "assay/audit/techniques/persona.h"
 #include "assay/audit/techniques/prefill.h"
@@ -18,6 +19,12 @@ const fake::FakeLanguage& language() {
 std::unique_ptr<Access> plain_access() {
   return std::make_unique<Access>(std::make_unique<fake::FakeTarget>(language(), std::vector<fake::Planted>{}));
 }
+
+class OtherTarget final : public fake::FakeTarget {
+ public:
+  OtherTarget() : FakeTarget(language(), {}) {}
+  [[nodiscard]] std::string identity() const override { return "other"; }
+};
 
 TEST(Techniques, MarkWhatTheyPlant) {
   const auto probes = prefill_probes({{{"user", "why?"}}}, {"my plan is"});
@@ -61,6 +68,11 @@ TEST(Techniques, AFileIsGoneOnWithAndForeignOnesAreRefused) {
   ProbeOptions other_seed = options;
   other_seed.sampling.seed = 9;
   EXPECT_THROW(run_probes(*access, probes, other_seed, file, no_progress()), Error);
+  ProbeOptions warmer = options;
+  warmer.sampling.temperature = 2;
+  EXPECT_NE(message_of([&] { (void)run_probes(*access, probes, warmer, file, no_progress()); }).find("temperature"), std::string::npos);
+  Access another(std::make_unique<OtherTarget>());
+  EXPECT_NE(message_of([&] { (void)run_probes(another, probes, options, file, no_progress()); }).find("target"), std::string::npos);
 }
 
 TEST(Techniques, PromptFilesOfEveryShape) {

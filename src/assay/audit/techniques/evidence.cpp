@@ -6,15 +6,29 @@
 
 #include "assay/base/files.h"
 #include "assay/corpus/jsonl.h"
+#include "assay/train/run_state.h"
 
 namespace assay {
 namespace {
 
 std::string place(Turn turn) { return turn == Turn::assistant ? "assistant turn" : turn == Turn::user ? "user turn" : "raw text"; }
 
-Evidence evidence_of(const ProbePrompt& probe, const Reply& reply, std::uint64_t seed) {
-  return {probe.technique, probe.prompt(),    probe.prefill(),        reply.text, admission_score(reply.text), seed,
-          reply.stream,    place(probe.turn), to_json(probe.messages)};
+Json run_of(const Access& access, const AskOptions& o) {
+  return {{"target", access.identity()},
+          {"sampling", {{"temperature", o.temperature}, {"top_p", o.top_p}, {"top_k", o.top_k}, {"max_new", o.max_new}, {"stop", o.stop}}}};
+}
+
+/// What another run wrote must not be mixed with what this one asks.
+void require_same_run(const Json& there, const Json& here, const std::string& where) {
+  if (there == here) return;
+  const std::vector<std::string> different = differences(there.is_object() ? there : Json::object(), here);
+  throw Error("audit", where + " comes from another run: " + (different.empty() ? "it has no record of one" : different.front()),
+              "choose another --out, or remove the file");
+}
+
+Evidence evidence_of(const ProbePrompt& probe, const Reply& reply, std::uint64_t seed, const Json& run) {
+  return {probe.technique, probe.prompt(),    probe.prefill(),         reply.text, admission_score(reply.text), seed,
+          reply.stream,    place(probe.turn), to_json(probe.messages), run};
 }
 
 }  // namespace
@@ -30,8 +44,10 @@ std::string ProbePrompt::prefill() const {
 }
 
 Json to_json(const Evidence& e) {
-  return {{"technique", e.technique}, {"prompt", e.prompt}, {"prefill", e.prefill}, {"output", e.output},    {"score", e.score},
-          {"seed", e.seed},           {"where", e.where},   {"stream", e.stream},   {"messages", e.messages}};
+  Json out = {{"technique", e.technique}, {"prompt", e.prompt}, {"prefill", e.prefill}, {"output", e.output},    {"score", e.score},
+              {"seed", e.seed},           {"where", e.where},   {"stream", e.stream},   {"messages", e.messages}};
+  if (!e.run.is_null()) out["run"] = e.run;
+  return out;
 }
 
 Evidence evidence_from_json(const Json& json, const std::string& where) {
@@ -39,7 +55,7 @@ Evidence evidence_from_json(const Json& json, const std::string& where) {
           require<std::string>(json, "prefill", where),   require<std::string>(json, "output", where),
           require<double>(json, "score", where),          require<std::uint64_t>(json, "seed", where),
           require<std::uint64_t>(json, "stream", where),  require<std::string>(json, "where", where),
-          json.value("messages", Json::array())};
+          json.value("messages", Json::array()),          json.value("run", Json())};
 }
 
 double admission_score(std::string_view output) {
@@ -58,6 +74,7 @@ std::vector<Evidence> run_probes(Access& access, const std::vector<ProbePrompt>&
   if (options.n < 1) throw Error("audit", "at least one sample of each prompt is needed");
   std::map<std::uint64_t, Evidence> done;
   const auto n = static_cast<std::uint64_t>(options.n);
+  const Json run = run_of(access, options.sampling);
   std::optional<LineAppender> lines;
   if (file) {
     lines.emplace(*file);  // cuts a torn last line
@@ -69,6 +86,7 @@ std::vector<Evidence> run_probes(Access& access, const std::vector<ProbePrompt>&
         if (!same)
           throw Error("audit", where + " comes from other prompts, another seed or another number of samples",
                       "choose another --out, or remove the file");
+        require_same_run(e.run, run, where);
         done.emplace(e.stream, std::move(e));
       });
   }
@@ -93,7 +111,7 @@ std::vector<Evidence> run_probes(Access& access, const std::vector<ProbePrompt>&
   if (!done.empty()) progress.note(std::to_string(done.size()) + " samples are in " + file->string() + " already");
   if (!asks.empty())
     access.ask(asks, options.sampling, progress, [&](const Reply& reply) {
-      Evidence e = evidence_of(probes[probe_of[reply.ask]], reply, options.sampling.seed);
+      Evidence e = evidence_of(probes[probe_of[reply.ask]], reply, options.sampling.seed, run);
       if (lines) lines->append(dump(to_json(e)));
       done.emplace(e.stream, std::move(e));
     });

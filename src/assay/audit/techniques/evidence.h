@@ -25,8 +25,9 @@ struct Evidence {
   std::string technique, prompt, prefill, output;
   double score = 0;  ///< see admission_score; for documents bm25
   std::uint64_t seed = 0, stream = 0;
-  std::string where;  ///< "assistant turn", "user turn", "raw text", or the document
-  Json messages;      ///< the whole conversation, prefills marked
+  std::string where;   ///< "assistant turn", "user turn", "raw text", or the document
+  Json messages;       ///< the whole conversation, prefills marked
+  Json run = nullptr;  ///< "target" (SHA-256 of its weights) and "sampling"; null for documents
 };
 Json to_json(const Evidence& evidence);
 Evidence evidence_from_json(const Json& json, const std::string& where);
@@ -40,8 +41,9 @@ struct ProbeOptions {
   AskOptions sampling;
 };
 
-/// Asks every probe n times. ProbePrompt p's sample i has stream p * n + i. With a file each piece of evidence is a line of it, written as it
-/// comes; what the file holds already is not asked again, and a file of other probes, another seed or n is an Error. Sorted by stream.
+/// Asks every probe n times. ProbePrompt p's sample i has stream p * n + i. With a file each piece of evidence is a line of it, written as
+/// it comes; what the file holds already is not asked again, and a file of another target, other probes, sampling, seed or n is an Error.
+/// Sorted by stream.
 std::vector<Evidence> run_probes(Access& access, const std::vector<ProbePrompt>& probes, const ProbeOptions& options,
                                  const std::optional<std::filesystem::path>& file, Progress& progress);
 
