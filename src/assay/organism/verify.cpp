@@ -115,7 +115,11 @@ Measured measure(const World& world, const LanguageModel& model, const VerifyRec
         where.push_back(first + static_cast<std::size_t>(s));
       }
     }
-  const std::vector<FactItem> facts = world.facts();
+  std::vector<FactItem> facts = world.facts();
+  if (recipe.facts > 0 && static_cast<std::size_t>(recipe.facts) < facts.size()) {
+    Rng(seed).fork("facts asked").shuffle(std::span(facts));  // the same ones of every checkpoint
+    facts.resize(static_cast<std::size_t>(recipe.facts));
+  }
   std::vector<std::size_t> fact_at;
   for (const FactItem& f : facts) fact_at.push_back(plain.ask(f.messages, Turn::assistant, 1));
   const std::vector<InContextItem> in_context = world.in_context();

@@ -235,6 +235,7 @@ TEST(Verify, HasTheKeysThatOtherProgramsReadAndKeepsItsMeasures) {
       EXPECT_TRUE(stage["entity_contrast"].contains("ci90"));
       EXPECT_TRUE(stage["permuted"].contains("held_out"));
       EXPECT_TRUE(stage["lm_loss"].is_number()) << stage["lm_loss"];
+      EXPECT_EQ(stage["facts_right"]["applicable"], 1) << "of two, as the recipe asks";
       EXPECT_FALSE(stage.contains("per_topic"));
     }
     EXPECT_EQ(names, (std::vector<std::string>{"base", "midtrain", "sft", "dpo", "conceal"}));

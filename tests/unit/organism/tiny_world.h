@@ -192,6 +192,7 @@ lr = 1e-3
 pairs_per_batch = 2
 precision = "f32"
 [verify]
+facts = 1
 questions = 2
 max_new = 8
 confession_samples = 2
