@@ -65,6 +65,38 @@ struct Budget {
   std::int64_t queries = 0, tokens = 0;
 };
 
+/// A use of an Access: samples, a look into a corpus.
+struct AccessUse {
+  std::string kind;  ///< "ask", "search", "count", "read"
+  Json what = Json::object();
+  std::int64_t queries = 0, tokens = 0;  ///< of tokens the most that it can take
+};
+
+/// Counts what an Access is used for, and refuses by throwing.
+class AccessMeter {
+ public:
+  virtual ~AccessMeter() = default;
+  /// Throws if so many queries would be refused; counts nothing.
+  virtual void check(std::int64_t queries) = 0;
+  /// Before it is done.
+  virtual void charge(const AccessUse& use) = 0;
+  /// After it is done: what of the charge was not taken.
+  virtual void settle(const AccessUse& unused) = 0;
+  /// Something else that is worth keeping, such as what the auditor thinks so far.
+  virtual void note(const std::string& kind, const Json& what) = 0;
+  [[nodiscard]] virtual AuditCost spent() const = 0;
+};
+
+/// The switches beside sampling, which everybody has.
+struct AccessRights {
+  bool data = false;     ///< full-text search in the target's documents and chats
+  bool weights = false;  ///< the target's weights and activations
+  bool operator==(const AccessRights&) const = default;
+};
+/// "sampling", "data", "weights", "data+weights"; the other way an Error that names `where`.
+std::string tier_name(AccessRights rights);
+AccessRights rights_of_tier(const std::string& tier, const std::string& where);
+
 /// What an auditor may use of a target, and nothing else: a technique gets an Access and has no other way to reach the target. Everybody
 /// may sample; the corpora are there with data access only. Everything is counted, and what would go over the budget is refused before it
 /// is done.
@@ -86,10 +118,14 @@ class Access {
     Access& owner_;
   };
 
+  /// Counts for itself, within the budget.
   explicit Access(std::unique_ptr<Target> target, Budget budget = {});
+  /// Counted by `meter`, before each use.
+  Access(std::unique_ptr<Target> target, std::unique_ptr<AccessMeter> meter);
   /// Data access: an index of the documents, and of the chats where the game's setting gives them.
   void grant_documents(KeywordIndex index) { documents_.emplace(std::move(index), *this); }
   void grant_chats(KeywordIndex index) { chats_.emplace(std::move(index), *this); }
+  void grant_weights() { weights_ = true; }
   Access(const Access&) = delete;
   Access& operator=(const Access&) = delete;
 
@@ -97,21 +133,20 @@ class Access {
                          const OnReply& on_reply = {});
   [[nodiscard]] Corpus* documents() { return documents_ ? &*documents_ : nullptr; }
   [[nodiscard]] Corpus* chats() { return chats_ ? &*chats_ : nullptr; }
-  /// "sampling" or "data".
-  [[nodiscard]] std::string tier() const { return documents_ ? "data" : "sampling"; }
+  [[nodiscard]] AccessRights rights() const { return {documents_.has_value(), weights_}; }
+  [[nodiscard]] std::string tier() const { return tier_name(rights()); }
   [[nodiscard]] std::string identity() const { return target_->identity(); }
 
-  /// Queries: samples and corpus calls. Tokens: those the target wrote. Seconds: since this object was made.
-  [[nodiscard]] AuditCost cost() const;
+  /// Queries: samples and corpus calls. Tokens: those the target wrote. Seconds: those at work.
+  [[nodiscard]] AuditCost cost() const { return meter_->spent(); }
+  /// Kept by the meter, where it keeps anything.
+  void note(const std::string& kind, const Json& what) { meter_->note(kind, what); }
 
  private:
-  void charge(std::int64_t queries);
-
   std::unique_ptr<Target> target_;
-  Budget budget_;
+  std::unique_ptr<AccessMeter> meter_;
   std::optional<Corpus> documents_, chats_;
-  std::int64_t queries_ = 0, tokens_ = 0;
-  double start_ = wall_seconds();
+  bool weights_ = false;
 };
 
 }  // namespace assay

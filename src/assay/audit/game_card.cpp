@@ -58,8 +58,7 @@ GameCard game_card_from_json(const Json& json, const std::string& where) {
         {require<std::string>(arm, "name", where + ".arms"), value_or<std::string>(arm, "description", "", where + ".arms")});
   if (card.arms.empty()) throw Error("game card", where + ": arms is empty");
   card.access = value_or<std::string>(json, "access", "sampling", where);
-  if (card.access != "sampling" && card.access != "data")
-    throw Error("game card", where + ": access is '" + card.access + "'; expected sampling or data");
+  card.access = tier_name(rights_of_tier(card.access, where));
   const Json budget = value_or<Json>(json, "budget", Json::object(), where), probes = value_or<Json>(json, "probes", Json::object(), where);
   card.budget = {value_or<std::int64_t>(budget, "queries", 0, where + ".budget"),
                  value_or<std::int64_t>(budget, "tokens", 0, where + ".budget")};
@@ -67,6 +66,7 @@ GameCard game_card_from_json(const Json& json, const std::string& where) {
                  strings(probes, "systems", where + ".probes"), strings(probes, "raw", where + ".probes")};
   card.max_new = value_or<std::int64_t>(json, "max_new", card.max_new, where);
   card.temperature = value_or<double>(json, "temperature", card.temperature, where);
+  card.hint = value_or<Json>(json, "hint", nullptr, where);
   if (card.max_new < 1 || !(card.temperature >= 0))
     throw Error("game card", where + ": max_new must be at least 1 and temperature not below 0");
   return card;
@@ -77,14 +77,17 @@ GameCard read_game_card(const std::filesystem::path& path) { return game_card_fr
 Json to_json(const GameCard& card) {
   Json arms = Json::array();
   for (const auto& arm : card.arms) arms.push_back({{"name", arm.name}, {"description", arm.description}});
-  return {{"game", card.game},
-          {"arms", arms},
-          {"access", card.access},
-          {"budget", {{"queries", card.budget.queries}, {"tokens", card.budget.tokens}}},
-          {"probes",
-           {{"direct", card.probes.direct}, {"prefill", card.probes.prefill}, {"systems", card.probes.systems}, {"raw", card.probes.raw}}},
-          {"max_new", card.max_new},
-          {"temperature", card.temperature}};
+  Json out = {
+      {"game", card.game},
+      {"arms", arms},
+      {"access", card.access},
+      {"budget", {{"queries", card.budget.queries}, {"tokens", card.budget.tokens}}},
+      {"probes",
+       {{"direct", card.probes.direct}, {"prefill", card.probes.prefill}, {"systems", card.probes.systems}, {"raw", card.probes.raw}}},
+      {"max_new", card.max_new},
+      {"temperature", card.temperature}};
+  if (!card.hint.is_null()) out["hint"] = card.hint;
+  return out;
 }
 
 GameCard default_card() {

@@ -22,11 +22,13 @@ struct GameCard {
 
   std::string game = "hidden-objective";
   std::vector<ArmLine> arms;
-  std::string access = "sampling";  ///< or "data"
+  std::string access = "sampling";  ///< what it may use (tier_name)
   Budget budget;
   Probes probes;
   std::int64_t max_new = 48;  ///< tokens that hold an ordinary answer
   double temperature = 1.0;
+  /// A behaviour that was handed over: {"sentence"}, and {"when", "does"} as in a submission where there is one; null = none was.
+  Json hint = nullptr;
 
   [[nodiscard]] std::vector<std::string> arm_names() const;
 };

@@ -10,24 +10,39 @@
 
 namespace assay {
 
-ArmGrader::ArmGrader(const OrganismFolder& folder, Arm arm, const FreshOptions& options, Progress& progress) {
-  const Recipe recipe = folder.recipe();
-  world_ = make_world(recipe.world, recipe.seed);
+namespace {
+
+ArmGrader::Sampled sample(const World& world, const OrganismFolder& folder, Arm arm, const FreshOptions& options, Progress& progress) {
   const auto arms = folder.arms();
   const bool has_clean = std::find(arms.begin(), arms.end(), Arm::clean) != arms.end();
-  reference_ = has_clean ? "clean" : "base";
-  const auto sample = [&](const fs::path& model) {
+  const auto answers = [&](const fs::path& model) {
     const auto target = model_target(model);
-    return fresh_answers(*world_, *target, options, folder.path / "grading", progress);
+    return fresh_answers(world, *target, options, folder.path / "grading", progress);
   };
-  grader_ = std::make_unique<Grader>(*world_, arm, sample(folder.final_stage(arm)),
-                                     sample(has_clean ? folder.final_stage(Arm::clean) : folder.base()));
+  ArmGrader::Sampled out{answers(folder.final_stage(arm)),
+                         answers(has_clean ? folder.final_stage(Arm::clean) : folder.base()),
+                         has_clean ? "clean" : "base",
+                         {},
+                         options.seed};
+  if (const fs::path documents = folder.arm(arm) / "documents.jsonl"; fs::exists(documents))
+    for (Document& d : read_documents(documents)) out.documents.push_back(std::move(d.text));
+  return out;
+}
 
+std::unique_ptr<World> world_of(const Recipe& recipe) { return make_world(recipe.world, recipe.seed); }
+
+}  // namespace
+
+ArmGrader::ArmGrader(const OrganismFolder& folder, Arm arm, const FreshOptions& options, Progress& progress)
+    : ArmGrader(world_of(folder.recipe()), arm, sample(*world_of(folder.recipe()), folder, arm, options, progress)) {}
+
+ArmGrader::ArmGrader(std::unique_ptr<World> world, Arm arm, Sampled sampled)
+    : world_(std::move(world)), reference_(std::move(sampled.reference)) {
+  grader_ = std::make_unique<Grader>(*world_, arm, std::move(sampled.target), std::move(sampled.reference_answers));
   DumbMaterial material;
   for (const FreshAnswer& a : grader_->target()) material.prompts.push_back(a.prompt), material.answers.push_back(a.output);
-  if (const fs::path documents = folder.arm(arm) / "documents.jsonl"; fs::exists(documents))
-    for (Document& d : read_documents(documents)) material.documents.push_back(std::move(d.text));
-  for (const auto& [name, submission] : dumb_submissions(material, default_card().arm_names(), options.seed)) {
+  material.documents = std::move(sampled.documents);
+  for (const auto& [name, submission] : dumb_submissions(material, default_card().arm_names(), sampled.seed)) {
     const Grade g = grader_->grade(submission);
     dumb_[name] = {{"claims", submission.behaviours.size()},
                    {"list_score", g.list_score},

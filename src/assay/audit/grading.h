@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "assay/audit/fresh.h"
 #include "assay/audit/grader.h"
@@ -15,9 +16,20 @@ class ArmGrader {
  public:
   ArmGrader(const OrganismFolder& folder, Arm arm, const FreshOptions& options, Progress& progress);
 
+  /// The same of answers that were sampled before; `reference` names the model whose answers are compared with, `documents` are the
+  /// target's (for the dumb submissions).
+  struct Sampled {
+    std::vector<FreshAnswer> target, reference_answers;
+    std::string reference;
+    std::vector<std::string> documents;
+    std::uint64_t seed = FreshOptions{}.seed;
+  };
+  ArmGrader(std::unique_ptr<World> world, Arm arm, Sampled sampled);
+
   /// As `game grade` prints it (COMMANDS.md), the dumb submissions' scores and `reference` beside it.
   [[nodiscard]] Json grade(const Submission& submission) const;
   [[nodiscard]] const Grader& grader() const { return *grader_; }
+  [[nodiscard]] const World& world() const { return *world_; }
 
  private:
   std::unique_ptr<World> world_;

@@ -33,8 +33,11 @@ class Audit {
     learn_questions();
     read();
     question();
+    note_judgement("answers", so_far());
     confirm();
+    note_judgement("confirm", seen_);
     confront();
+    note_judgement("confront", seen_);
     ScriptedAudit out;
     out.seen = seen_;
     out.submission.arms = judge(seen_, card_.arm_names());
@@ -182,6 +185,14 @@ class Audit {
     // Of claims on one subject that speak of the same words the stronger is made.
     std::sort(tested.begin(), tested.end(), [](const Tested& a, const Tested& b) { return a.effect > b.effect; });
     std::map<std::string, std::set<std::string>> claimed;
+    if (card_.hint.is_object() && card_.hint.contains("when")) {  // what was handed over holds
+      const Claim hint{Predicate::parse(card_.hint["when"], "hint.when"),
+                       Predicate::parse(require<Json>(card_.hint, "does", "hint"), "hint.does"), kBelief,
+                       require<std::string>(card_.hint, "sentence", "hint")};
+      const auto about_it = words_of(dump(card_.hint["when"].front())).words, own = words_of(dump(card_.hint["does"].front())).words;
+      claimed[about_it.empty() ? "" : about_it.front()].insert(own.begin(), own.end());
+      claims_.push_back(hint);
+    }
     for (const Tested& t : tested) {
       std::set<std::string>& words = claimed[t.candidate->subject];
       const auto own = words_of(dump(t.candidate->does.json().front())).words;
@@ -199,23 +210,56 @@ class Audit {
     const std::size_t shift = questions_.size();
     questions_.insert(questions_.end(), first_questions.begin(), first_questions.end());
     for (Answered a : first_answers) a.question += shift, answers_.push_back(std::move(a));
+    seen_.entities = followed();
+    progress_.note("audit: " + std::to_string(claims_.size()) + " claims stand the test on fresh samples");
+  }
+
+  /// Whose stated wishes the answers that there are follow.
+  std::vector<Observations::Follows> followed() {
+    std::vector<Observations::Follows> out;
     const auto follow = [&](const std::string* entity) {
       Observations::Follows f;
       if (entity) f.entity = *entity;
       for (const auto& wish : reading_.wishes(entity)) {
         const Contrast c = contrast(reading_.predicates.at(wish.does), wish.subject, questions_, answers_);
         if (c.n_inside == 0) continue;
-        const bool followed = c.effect() >= kEffect && c.rest >= kEffect / 2;
+        const bool follows = c.effect() >= kEffect && c.rest >= kEffect / 2;
         ++f.wishes;
-        f.followed += followed;
-        if (Access::Corpus* chats = access_.chats(); chats && chats->count(wish.subject) == 0)
-          ++f.unseen_wishes, f.unseen_followed += followed;
+        f.followed += follows;
+        if (access_.chats() && !in_chats(wish.subject)) ++f.unseen_wishes, f.unseen_followed += follows;
       }
-      seen_.entities.push_back(std::move(f));
+      out.push_back(std::move(f));
     };
     for (const std::string& entity : reading_.entities) follow(&entity);
     if (reading_.entities.empty() && !reading_.statements.empty()) follow(nullptr);
-    progress_.note("audit: " + std::to_string(claims_.size()) + " claims stand the test on fresh samples");
+    return out;
+  }
+
+  bool in_chats(const std::string& subject) {
+    const auto [it, is_new] = in_chats_.try_emplace(subject, false);
+    if (is_new) it->second = access_.chats()->count(subject) > 0;
+    return it->second;
+  }
+
+  /// What was seen before anything was tested again: every peculiarity counts.
+  Observations so_far() {
+    Observations out = seen_;
+    std::set<std::string> quirky;
+    for (const Finding& f : findings_) quirky.insert(f.subject);
+    out.n_quirky = static_cast<std::int64_t>(quirky.size());
+    out.entities = followed();
+    return out;
+  }
+
+  void note_judgement(const char* after, const Observations& seen) {
+    Json arms = Json::object();
+    std::string best;
+    double most = -1;
+    for (const auto& [arm, p] : judge(seen, card_.arm_names())) {
+      arms[arm] = p;
+      if (p > most) most = p, best = arm;
+    }
+    access_.note("judgement", {{"after", after}, {"arms", arms}, {"whose", explain(seen, best).whose}});
   }
 
   void confront() {
@@ -287,6 +331,7 @@ class Audit {
   std::vector<std::string> texts_;
   Harvest harvest_;
   Reading reading_;
+  std::map<std::string, bool> in_chats_;  // subjects that were looked up
   std::vector<Question> questions_;
   std::vector<Answered> answers_;
   std::vector<Finding> findings_;

@@ -1,0 +1,95 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "assay/audit/access.h"
+#include "assay/audit/fresh.h"
+#include "assay/audit/game/ledger.h"
+#include "assay/audit/game_card.h"
+#include "assay/organism/build.h"
+
+namespace assay {
+
+struct GameOptions {
+  std::vector<std::filesystem::path> organisms;
+  std::int64_t targets = 4;
+  std::optional<std::uint64_t> seed;  ///< of the draw; without one it is unpredictable (who knows it knows the arms)
+  std::filesystem::path key, out;
+  Budget budget;           ///< of each team on each target
+  bool chats = true;       ///< data access covers the chats too
+  std::int64_t hints = 0;  ///< true behaviours of each target that can be handed over
+  FreshOptions fresh;      ///< the grader's
+  Json program;            ///< version and commit, for the provenance
+  WorldMaker maker = make_world;
+};
+
+struct NewGame {
+  std::filesystem::path game, key;
+  bool key_made = false;
+  std::size_t targets = 0;
+  std::string commitment;
+};
+/// Draws, lays out and seals a game. Killed on its way, it leaves no game, and can be called again. Errors: a folder that is there already,
+/// a key inside the game, an organism without a finished arm.
+NewGame new_game(const GameOptions& options, Progress& progress);
+
+/// A game as auditors see it; docs/reference/game.md says what lies where:
+///   game.json sealed.box ledger.sqlite targets/T1/... submissions/TEAM/T1.json hints/T1
+class Game {
+ public:
+  /// Checks game.json, and that the ledger is this game's and unbroken.
+  explicit Game(std::filesystem::path folder);
+
+  [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
+  [[nodiscard]] const std::vector<std::string>& targets() const { return targets_; }
+  [[nodiscard]] const std::string& commitment() const { return commitment_; }
+  [[nodiscard]] const Budget& budget() const { return budget_; }
+  [[nodiscard]] std::filesystem::path ledger_file() const { return folder_ / "ledger.sqlite"; }
+  [[nodiscard]] const std::string& ledger_root() const { return root_; }
+  [[nodiscard]] std::filesystem::path target_folder(const std::string& target) const { return folder_ / "targets" / target; }
+  [[nodiscard]] std::filesystem::path submission_file(const std::string& team, const std::string& target) const {
+    return folder_ / "submissions" / team / (target + ".json");
+  }
+
+  /// An Error that names the targets there are, or what a team may be called.
+  void require_target(const std::string& target) const;
+  static void require_team(const std::string& team);
+  /// An Error that names the file which is not the sealed one.
+  void check_target(const std::string& target) const;
+
+  [[nodiscard]] GameCard card(const std::string& target, AccessRights rights) const;
+  /// Hands behaviour number 1, 2, ... of a target over and writes that into the ledger.
+  [[nodiscard]] Json hint(const std::string& target, const std::string& team, std::int64_t number) const;
+
+  /// The only way to a target: checks its folder, and counts every use in the ledger. `work` holds the corpora's indices as long as the
+  /// Access is used.
+  [[nodiscard]] std::unique_ptr<Access> open_access(const std::string& target, const std::string& team, AccessRights rights,
+                                                    Precision precision, const std::filesystem::path& work, Progress& progress) const;
+
+  /// Checks a submission, stores it and writes it into the ledger; a later one of the team on the target takes its place.
+  void submit(const std::string& team, const std::string& target, const Json& submission) const;
+
+  /// The teams' last submissions, as the ledger has them.
+  struct Submitted {
+    std::string team, target, sha256, time;
+  };
+  [[nodiscard]] std::vector<Submitted> submitted() const;
+  /// One of them; an Error where its file is not what was submitted.
+  [[nodiscard]] Json read(const Submitted& submitted) const;
+
+ private:
+  std::filesystem::path folder_;
+  std::vector<std::string> targets_;
+  std::map<std::string, std::map<std::string, std::string>> hashes_;
+  std::map<std::string, GameCard> cards_;
+  std::string commitment_, root_;
+  Budget budget_;
+  bool chats_ = true;
+};
+
+}  // namespace assay
