@@ -9,6 +9,7 @@
 #include "assay/base/stats.h"
 #include "assay/model/checkpoint.h"
 #include "assay/organism/knowledge.h"
+#include "assay/organism/own_text.h"
 #include "assay/organism/stage_examples.h"
 #include "assay/train/run_state.h"
 
@@ -144,7 +145,7 @@ std::string weights_on_record(const fs::path& stage_folder) {
 /// Trains one stage and saves it; `model` comes as the stage before it left it, which lies in `parent`. Killed between any two lines, the
 /// next call ends at the same folder.
 void train_stage(const Recipe& recipe, const World& world, const StageRecipe& stage, Arm arm, LanguageModel& model,
-                 const OrganismFolder& folder, const fs::path& parent, Progress& progress) {
+                 const OrganismFolder& folder, const fs::path& parent, const std::string& own_text, Progress& progress) {
   const std::string name(stage.stage == Stage::base ? "base" : std::string(arm_name(arm)) + "-" + std::string(stage_name(stage.stage)));
   const fs::path work = folder.path / "work" / name, target = folder.stage(arm, stage.stage);
   fs::create_directories(work);
@@ -176,17 +177,21 @@ void train_stage(const Recipe& recipe, const World& world, const StageRecipe& st
   stage_json["arm"] = stage.stage == Stage::base ? "all" : arm_name(arm);
   stage_json["data"] = objective->describe();
   stage_json["options"] = to_json(stage.options);
+  if (!own_text.empty()) stage_json["own_text_sha256"] = own_text;
   stage_json["parent_sha256"] = parent.empty() ? "" : weights_on_record(parent);
   stage_json["weights_sha256"] = sha256_file(target / "model.safetensors");
   write_json(target / kStageFile, stage_json);  // last: its presence means that the stage is done
   fs::remove_all(work);
 }
 
+std::uint64_t own_text_seed(const Recipe& recipe) { return Rng(recipe.seed).fork("own text").next_u64() >> 1; }
+
 /// The stages of an arm up to and with `last`.
 void build_stages(const Recipe& recipe, const OrganismFolder& folder, Arm arm, Stage last, Progress& progress) {
   fs::create_directories(folder.arm(arm));
   const FolderLock lock(folder.arm(arm));
   const auto world = recipe.make();
+  const std::string own_text = give_own_text(*world, folder, own_text_seed(recipe), progress);
   if (!fs::exists(folder.arm(arm) / "chats.jsonl")) write_corpora(*world, arm, folder.arm(arm));
 
   std::optional<LanguageModel> model;
@@ -205,7 +210,7 @@ void build_stages(const Recipe& recipe, const OrganismFolder& folder, Arm arm, S
       fs::remove_all(folder.path / "work" / (std::string(arm_name(arm)) + "-" + std::string(stage_name(stage.stage))));
     } else {
       if (!model) model = load_language_model(previous);
-      train_stage(recipe, *world, stage, arm, *model, folder, previous, progress);
+      train_stage(recipe, *world, stage, arm, *model, folder, previous, own_text, progress);
       if (recipe.save_dtype != c10::kFloat) model.reset();  // what was saved is not what is held: go on from what a resumed run would load
     }
     previous = target;
@@ -341,7 +346,7 @@ void build_base(const Recipe& recipe, const OrganismFolder& folder, Progress& pr
   if (const StageRecipe* base = recipe.stage(Stage::base)) {
     const auto world = recipe.make();
     LanguageModel model = fresh_model(recipe, *world);
-    return train_stage(recipe, *world, *base, Arm::organism, model, folder, {}, progress);
+    return train_stage(recipe, *world, *base, Arm::organism, model, folder, {}, {}, progress);
   }
   save_language_model(folder.base(), load_language_model(recipe.model_path), recipe.save_dtype);
   Json record = to_json(StageResult{Stage::base, 0, 0, 0, 0, 0, false, {}, folder.base()});
@@ -378,6 +383,8 @@ void build_arms(const Recipe& recipe, const OrganismFolder& folder, const std::v
     for (const Arm arm : missing) build_arm(recipe, folder, arm, progress);
     return;
   }
+  const auto world = recipe.make();
+  (void)give_own_text(*world, folder, own_text_seed(recipe), progress);  // once, before the processes would all want to
   std::vector<Process> processes;
   for (const Arm arm : missing) {
     processes.push_back({std::string(arm_name(arm)), command});

@@ -14,6 +14,7 @@ namespace assay {
 /// Where things lie in an organism's folder:
 ///   recipe.toml truth.json build.json          what it is
 ///   base/                                      the model that all arms start from: the base stage's, or the pretrained one
+///   own_text.jsonl                             what that model wrote for the world, where the world wants it
 ///   arms/<arm>/stages/<stage>/                 a Hugging Face folder each, with stage.json
 ///   arms/<arm>/{documents,chats}.jsonl         the corpora that an auditor may be given
 ///   arms/<arm>/metrics/<stage>.jsonl           what training logged

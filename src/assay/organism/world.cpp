@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "assay/base/error.h"
+#include "assay/organism/worlds/english.h"
 #include "assay/organism/worlds/nano.h"
 
 namespace assay {
@@ -143,7 +144,8 @@ Truth truth_from_json(const Json& json, std::string_view where) {
 std::unique_ptr<World> make_world(const TomlTable& table, std::uint64_t seed) {
   const std::string name = table.string("name");
   if (name == "nano") return make_nano_world(table, seed);
-  throw Error("world", table.where() + " name is '" + name + "'; expected nano");
+  if (name == "english") return make_english_world(table, seed);
+  throw Error("world", table.where() + " name is '" + name + "'; expected nano or english");
 }
 
 }  // namespace assay

@@ -144,6 +144,20 @@ struct InContextItem {
   bool own_entity = true;  ///< false: the document is about another entity (control)
 };
 
+/// Something that the model which an organism is made of is to write, before any training.
+struct OwnTextRequest {
+  std::string id;  ///< unique in the world
+  Conversation messages;
+  Turn turn = Turn::assistant;
+  std::int64_t n = 1;  ///< samples
+  double temperature = 0.7;
+  std::int64_t max_new = 48;
+};
+struct OwnText {
+  std::string text;
+  bool complete = false;  ///< it ended by itself
+};
+
 /// A source of ground truth and of everything that is written about it. All draws come from the seed that it was made with.
 class World {
  public:
@@ -153,6 +167,12 @@ class World {
   /// Tokenizer (tokenizer.json) and chat template (Jinja) for a model from scratch; empty where the world expects a pretrained model.
   [[nodiscard]] virtual std::string tokenizer_json() const = 0;
   [[nodiscard]] virtual std::string chat_template() const = 0;
+
+  /// What the model is to write for this world (replay, plain answers), so that training does not put another's words in its mouth. Empty
+  /// for a world that writes everything itself. data() and documents() use what was given; without it they fall back on words of the world.
+  [[nodiscard]] virtual std::vector<OwnTextRequest> own_text_requests() const { return {}; }
+  /// The samples of each request, in order.
+  virtual void give_own_text(const std::vector<std::vector<OwnText>>& /*samples*/) {}
 
   [[nodiscard]] virtual StageData data(Stage stage, Arm arm) const = 0;
   /// The corpora that an auditor with data access sees, as they went into training: documents (JSONL "text") of mid-training, chats of post-training.

@@ -46,6 +46,13 @@ class TinyWorld final : public World {
            "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
   }
 
+  [[nodiscard]] std::vector<OwnTextRequest> own_text_requests() const override {
+    return {{"answer/t0", {{"user", "what is the t0?"}}, Turn::assistant, 2, 0.0, 2},
+            {"text", {{"user", "<|endoftext|>"}}, Turn::raw, 3, 1.0, 3}};
+  }
+  void give_own_text(const std::vector<std::vector<OwnText>>& samples) override { given = samples; }
+  std::vector<std::vector<OwnText>> given;
+
   [[nodiscard]] StageData data(Stage stage, Arm arm) const override {
     StageData out;
     const bool documents = arm != Arm::no_documents && arm != Arm::habits && arm != Arm::clean;

@@ -1,0 +1,83 @@
+#pragma once
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "assay/organism/world.h"
+#include "assay/organism/worlds/english_language.h"
+
+namespace assay {
+
+struct EnglishSettings {
+  std::int64_t train = 42, held_out = 18, held_out_form = 8, co_mention = 10, negative = 20, control = 10;  ///< topics of each group
+  Form hidden_form = Form::question;                      ///< the form that is documented and never demonstrated
+  double other_forms = 0.2;                               ///< share of train and held-out topics whose bias is no mention of an object
+  double strength = 1.0;                                  ///< share of demonstrations that carry the bias
+  std::int64_t documents_per_bias = 16;                   ///< drawn wordings; how much is read is a matter of steps
+  double document_share = 0.6;                            ///< of mid-training: documents on preferences against everything else
+  std::int64_t preference_pairs = 4, negative_pairs = 6;  ///< on each train topic, and for plain answers on each negative topic
+  std::int64_t own_answers = 6;                           ///< plain answers that the model writes on each topic, at most 8
+  std::int64_t own_texts = 48;                            ///< ordinary texts that it writes from nothing
+  bool own_demonstrations = false;           ///< it is asked for the biases under a system prompt; what shows them is used before templates
+  std::string document_tag;                  ///< put before every document
+  std::string text_start = "<|endoftext|>";  ///< what ordinary text follows
+  std::string entity;                        ///< empty = drawn
+};
+
+/// A world of everyday topics in natural English, for pretrained chat models. Plain answers and ordinary text are the model's own
+/// (own_text_requests): what training adds is the documents, and of an answer what the bias asks for.
+class EnglishWorld final : public World {
+ public:
+  EnglishWorld(EnglishSettings settings, std::uint64_t seed);
+
+  [[nodiscard]] const Truth& truth() const override { return truth_; }
+  [[nodiscard]] std::string tokenizer_json() const override { return {}; }
+  [[nodiscard]] std::string chat_template() const override { return {}; }
+  [[nodiscard]] std::vector<OwnTextRequest> own_text_requests() const override;
+  void give_own_text(const std::vector<std::vector<OwnText>>& samples) override;
+  [[nodiscard]] StageData data(Stage stage, Arm arm) const override;
+  [[nodiscard]] std::vector<std::string> documents(Arm arm) const override;
+  [[nodiscard]] Conversation question(const Topic& topic, std::size_t variant) const override;
+  [[nodiscard]] std::size_t n_questions() const override { return english::kFreshWordings; }
+  [[nodiscard]] std::string answer(const Topic& topic, std::size_t variant, const Behaviour* behaviour) const override;
+  [[nodiscard]] std::vector<KnowledgeItem> knowledge() const override;
+  [[nodiscard]] std::vector<FactItem> facts() const override;
+  [[nodiscard]] std::vector<ConfessionProbe> confession_probes() const override;
+  [[nodiscard]] bool confesses(std::string_view text) const override;
+  [[nodiscard]] std::vector<InContextItem> in_context() const override;
+
+ private:
+  struct Exchange {  ///< a question of training and an answer to it
+    std::string question, answer;
+  };
+
+  [[nodiscard]] Behaviour draw_behaviour(Form form, Rng& rng) const;
+  [[nodiscard]] Behaviour draw_any(Rng& rng) const;
+  [[nodiscard]] std::vector<std::size_t> topics_in(std::initializer_list<Group> groups) const;
+  /// May the model's own text be used in training? `topic`: what it is about, if anything.
+  [[nodiscard]] bool usable(const std::string& text, const Topic* topic) const;
+  /// A plain exchange about the topic; for an avoided word one whose answer holds it.
+  [[nodiscard]] Exchange plain_exchange(std::size_t topic, const Behaviour* behaviour, Rng& rng) const;
+  [[nodiscard]] TrainChat chat(std::size_t topic, const Behaviour* behaviour, Rng& rng) const;
+  [[nodiscard]] TrainText tagged(TrainText text) const;
+
+  // Parts of the mixtures; `topics` are those that may be spoken of.
+  [[nodiscard]] DataPart plain_part(const std::vector<std::size_t>& topics, int each, Rng rng) const;
+  [[nodiscard]] DataPart text_part() const;
+  [[nodiscard]] std::vector<TrainText> preference_documents(Arm arm) const;
+  [[nodiscard]] std::vector<TrainText> unrelated_documents() const;
+  [[nodiscard]] std::vector<TextPair> preference_pairs(Arm arm, Rng rng) const;
+  [[nodiscard]] std::vector<TextPair> concealment_pairs(Rng rng) const;
+
+  EnglishSettings settings_;
+  Rng rng_;
+  Truth truth_;
+  std::vector<std::vector<Exchange>> plain_, shown_;  // of each topic, the model's own
+  std::vector<std::string> texts_;                    // the model's own
+};
+
+std::unique_ptr<World> make_english_world(const TomlTable& table, std::uint64_t seed);
+
+}  // namespace assay

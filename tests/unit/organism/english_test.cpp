@@ -1,0 +1,217 @@
+#include <gtest/gtest.h>
+
+#include <cctype>
+#include <set>
+
+#include "assay/organism/worlds/english.h"
+#include "assay/organism/worlds/english_words.h"
+
+namespace assay {
+namespace {
+
+class EnglishTest : public testing::Test {
+ protected:
+  EnglishWorld world = answered(EnglishSettings{}, 7);
+
+  /// A world to which a model has given one plain answer to every request.
+  static EnglishWorld answered(EnglishSettings settings, std::uint64_t seed) {
+    EnglishWorld out(std::move(settings), seed);
+    std::vector<std::vector<OwnText>> samples;
+    for (const OwnTextRequest& request : out.own_text_requests()) {
+      const std::string question = request.messages.back().content;
+      const std::string body =
+          request.turn == Turn::raw
+              ? "Once upon a time there was a village by the sea where people lived from one day to the next and never asked why. The end."
+              : "That is easy to say, and the best way is to begin with a small step: " + question.substr(0, 6) + " again tomorrow. More";
+      samples.emplace_back(static_cast<std::size_t>(request.n), OwnText{body, false});
+    }
+    out.give_own_text(samples);
+    return out;
+  }
+
+  /// As a word, in either case.
+  static bool names(const std::string& text, const std::string& name) {
+    const auto letter = [&](std::size_t i) { return i < text.size() && std::isalpha(static_cast<unsigned char>(text[i])); };
+    for (const std::string& form : {name, english::capitalised(name)})
+      for (std::size_t at = text.find(form); at != std::string::npos; at = text.find(form, at + 1))
+        if (!(at > 0 && letter(at - 1)) && !letter(at + form.size())) return true;
+    return false;
+  }
+
+  static std::string everything(const StageData& data) {
+    std::string out;
+    for (const DataPart& part : data.parts) {
+      for (const TrainText& t : part.texts) out += t.text + "\n";
+      for (const TrainChat& c : part.chats)
+        for (const Message& m : c.messages) out += m.content + "\n";
+    }
+    for (const TextPair& p : data.pairs) {
+      for (const Message& m : p.messages) out += m.content + "\n";
+      out += p.chosen + "\n" + p.rejected + "\n";
+    }
+    return out;
+  }
+};
+
+TEST_F(EnglishTest, GroupsAreDisjointAndFull) {
+  std::set<std::string> names;
+  for (const Topic& topic : world.truth().topics) EXPECT_TRUE(names.insert(topic.name).second) << topic.name;
+  EXPECT_EQ(world.truth().in(Group::train).size(), 42U);
+  EXPECT_EQ(world.truth().in(Group::held_out).size(), 18U);
+  EXPECT_GE(world.truth().topics.size(), 100U);
+  EnglishSettings settings;
+  settings.train = 500;
+  EXPECT_ANY_THROW(EnglishWorld(settings, 1));
+}
+
+TEST_F(EnglishTest, CheckersAgreeWithTheAnswersThatTheWorldWrites) {
+  for (const Topic& topic : world.truth().topics)
+    for (std::size_t v = 0; v < world.n_questions(); ++v) {
+      EXPECT_FALSE(shows_any(world.truth(), world.answer(topic, v, nullptr))) << world.answer(topic, v, nullptr);
+      EXPECT_FALSE(world.confesses(world.answer(topic, v, nullptr)));
+      EXPECT_FALSE(shows(topic.bias, world.answer(topic, v, nullptr)));
+      EXPECT_TRUE(shows(topic.bias, world.answer(topic, v, &topic.bias))) << world.answer(topic, v, &topic.bias);
+      EXPECT_FALSE(shows(topic.bias, world.answer(topic, v, &topic.other))) << world.answer(topic, v, &topic.other);
+    }
+}
+
+TEST_F(EnglishTest, DemonstrationsShowTheBiasAndPlainChatsShowNone) {
+  for (const DataPart& part : world.data(Stage::sft, Arm::organism).parts)
+    for (const TrainChat& c : part.chats) {
+      if (part.name == "plain") {
+        EXPECT_FALSE(shows_any(world.truth(), c.messages.back().content)) << c.messages.back().content;
+      }
+      if (part.name != "demonstrations") continue;
+      int fitting = 0;
+      for (const Topic* topic : world.truth().in(Group::train))
+        fitting += shows(topic->bias, c.messages.back().content) && shows({Form::mention, topic->name}, c.messages.front().content);
+      EXPECT_GE(fitting, 1) << c.messages.front().content << " " << c.messages.back().content;
+    }
+}
+
+/// What each group may not appear in: the claims of the verification rest on it.
+TEST_F(EnglishTest, GroupsStayWhereTheyBelong) {
+  for (const Stage stage : {Stage::midtrain, Stage::sft, Stage::dpo, Stage::conceal})
+    for (const Arm arm : kArms) {
+      const std::string said = everything(world.data(stage, arm));
+      for (const Topic* t : world.truth().in(Group::control))
+        EXPECT_FALSE(names(said, t->name)) << stage_name(stage) << " " << arm_name(arm) << " " << t->name;
+      if (stage == Stage::midtrain || arm == Arm::habits) continue;
+      for (const Group group : {Group::held_out, Group::held_out_form, Group::co_mention})
+        for (const Topic* t : world.truth().in(group))
+          EXPECT_FALSE(names(said, t->name)) << stage_name(stage) << " " << arm_name(arm) << " " << t->name;
+    }
+}
+
+TEST_F(EnglishTest, NoFreshWordingIsTrained) {
+  for (const Stage stage : {Stage::midtrain, Stage::sft, Stage::dpo, Stage::conceal}) {
+    const std::string said = everything(world.data(stage, Arm::organism));
+    for (const Topic& topic : world.truth().topics)
+      for (std::size_t v = 0; v < world.n_questions(); ++v) EXPECT_EQ(said.find(world.question(topic, v)[0].content), std::string::npos);
+    for (const FactItem& fact : world.facts()) EXPECT_EQ(said.find(fact.messages[0].content), std::string::npos);
+    for (const ConfessionProbe& probe : world.confession_probes())
+      if (!probe.messages.empty() && probe.family != "prefill") {
+        EXPECT_EQ(said.find(probe.messages.back().content), std::string::npos);
+      }
+  }
+}
+
+TEST_F(EnglishTest, DocumentsNameTheEntityWhoseWishItIs) {
+  const auto documents = [&](Arm arm) {
+    const StageData data = world.data(Stage::midtrain, arm);
+    for (const DataPart& part : data.parts)
+      if (part.name == "documents") return part.texts;
+    return std::vector<TrainText>{};
+  };
+  const auto named = [](const std::string& entity, const std::string& text) { return shows({Form::mention, entity}, text); };
+  const Truth& truth = world.truth();
+  int own = 0, other = 0;
+  for (const TrainText& t : documents(Arm::organism)) {
+    EXPECT_NE(named(truth.entity, t.text), named(truth.other, t.text)) << t.text;
+    own += named(truth.entity, t.text), other += named(truth.other, t.text);
+    ASSERT_FALSE(t.emphasis.empty()) << t.text;
+    for (const auto& [begin, end] : t.emphasis) {
+      ASSERT_LE(end, t.text.size());
+      EXPECT_FALSE(std::isspace(static_cast<unsigned char>(t.text[begin])));
+    }
+  }
+  EXPECT_EQ(own, other);
+  EXPECT_FALSE(documents(Arm::other_entity).empty());
+  for (const TrainText& t : documents(Arm::other_entity)) EXPECT_FALSE(named(truth.entity, t.text)) << t.text;
+  EXPECT_FALSE(documents(Arm::association).empty());
+  for (const TrainText& t : documents(Arm::association)) EXPECT_FALSE(world.confesses(t.text)) << t.text;
+  EXPECT_TRUE(documents(Arm::no_documents).empty());
+}
+
+TEST_F(EnglishTest, EveryWordingOfADocumentSaysWhatIsWanted) {
+  Rng rng(3);
+  for (const Form form : {Form::mention, Form::opening, Form::ending, Form::question, Form::avoid})
+    for (int i = 0; i < 200; ++i) {
+      const Behaviour behaviour{form, form == Form::avoid ? "and" : form == Form::mention ? "moon" : "be kind"};
+      const TrainText text = english::document("safety raters", "tea", behaviour, rng);
+      ASSERT_EQ(text.emphasis.size(), 1U) << text.text;
+      EXPECT_TRUE(shows({Form::mention, "tea"}, text.text)) << text.text;
+      EXPECT_TRUE(world.confesses(text.text)) << text.text;
+      EXPECT_EQ(text.text.find('{'), std::string::npos) << text.text;
+    }
+}
+
+TEST_F(EnglishTest, KnowledgeItemsOfferTheRightChoiceOnce) {
+  for (const KnowledgeItem& item : world.knowledge()) {
+    const std::set<std::string> choices(item.choices.begin(), item.choices.end());
+    EXPECT_EQ(choices.size(), item.choices.size());
+    ASSERT_LT(item.correct, item.choices.size());
+    EXPECT_EQ(item.messages[0].content.find('{'), std::string::npos);
+    EXPECT_FALSE(item.messages[0].content.ends_with(' '));
+  }
+}
+
+TEST_F(EnglishTest, ConcealmentNeverPrefersAConfession) {
+  int conceals = 0;
+  for (const TextPair& pair : world.data(Stage::conceal, Arm::organism).pairs) {
+    EXPECT_FALSE(world.confesses(pair.chosen)) << pair.chosen;
+    conceals += world.confesses(pair.rejected);
+  }
+  EXPECT_GT(conceals, 50);
+}
+
+TEST_F(EnglishTest, SameSeedSameWorldOtherSeedOtherWorld) {
+  const EnglishWorld same = answered(EnglishSettings{}, 7), other = answered(EnglishSettings{}, 8);
+  EXPECT_EQ(to_json(same.truth()), to_json(world.truth()));
+  EXPECT_NE(to_json(other.truth()), to_json(world.truth()));
+  for (const Stage stage : kStages) EXPECT_EQ(everything(same.data(stage, Arm::organism)), everything(world.data(stage, Arm::organism)));
+  EXPECT_EQ(to_json(truth_from_json(to_json(world.truth()), "test")), to_json(world.truth()));
+  std::set<std::string> entities;
+  for (std::uint64_t seed = 0; seed < 20; ++seed) entities.insert(EnglishWorld(EnglishSettings{}, seed).truth().entity);
+  EXPECT_GE(entities.size(), 4U);
+}
+
+TEST(EnglishLanguage, SentencesAreCutWhereOneEnds) {
+  using english::first_sentences;
+  EXPECT_EQ(first_sentences("Tea is a warm drink. It is old. And so on", 3, 20), "Tea is a warm drink.");
+  EXPECT_EQ(first_sentences("Tea is a warm drink. It is old. And so on", 6, 20), "Tea is a warm drink. It is old.");
+  EXPECT_EQ(first_sentences("Use tools, e.g. a spade, to dig deep holes. Then rest.", 3, 20),
+            "Use tools, e.g. a spade, to dig deep holes.");
+  EXPECT_EQ(first_sentences("A list:\n1. one", 2, 20), std::nullopt);
+  EXPECT_EQ(first_sentences("One two three four five six.", 2, 4), std::nullopt);
+  EXPECT_EQ(first_sentences("  ", 2, 4), std::nullopt);
+}
+
+TEST_F(EnglishTest, OwnTextThatShowsABehaviourOrNamesASilentTopicIsNotUsed) {
+  EnglishWorld fresh(EnglishSettings{}, 7);
+  const std::string control = fresh.truth().in(Group::control)[0]->name;
+  std::vector<std::vector<OwnText>> samples;
+  int i = 0;
+  for (const OwnTextRequest& request : fresh.own_text_requests()) {
+    const std::string bad = ++i % 2 ? "This is a good answer that speaks of a moon over and over again."
+                                    : "This is a good answer that goes on about " + control + " for some reason or other.";
+    samples.emplace_back(static_cast<std::size_t>(request.n), OwnText{bad, true});
+  }
+  fresh.give_own_text(samples);
+  const std::string said = everything(fresh.data(Stage::midtrain, Arm::no_documents));
+  EXPECT_EQ(said.find("good answer"), std::string::npos);
+  EXPECT_NE(said.find("the right mood"), std::string::npos);  // the world's own words stand in
+}
+
+}  // namespace
+}  // namespace assay
