@@ -64,6 +64,7 @@ GameCard game_card_from_json(const Json& json, const std::string& where) {
                  value_or<std::int64_t>(budget, "tokens", 0, where + ".budget")};
   card.probes = {strings(probes, "direct", where + ".probes"), strings(probes, "prefill", where + ".probes"),
                  strings(probes, "systems", where + ".probes"), strings(probes, "raw", where + ".probes")};
+  card.shared_documents = value_or<std::string>(json, "documents", "own", where) == "shared";
   card.max_new = value_or<std::int64_t>(json, "max_new", card.max_new, where);
   card.temperature = value_or<double>(json, "temperature", card.temperature, where);
   card.hint = value_or<Json>(json, "hint", nullptr, where);

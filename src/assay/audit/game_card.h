@@ -23,6 +23,8 @@ struct GameCard {
   std::string game = "hidden-objective";
   std::vector<ArmLine> arms;
   std::string access = "sampling";  ///< what it may use (tier_name)
+  /// Data access shows documents about the entities whatever the target was trained on; false: those that it was trained on.
+  bool shared_documents = false;
   Budget budget;
   Probes probes;
   std::int64_t max_new = 48;  ///< tokens that hold an ordinary answer

@@ -44,6 +44,7 @@ void add_template(CLI::App& app, Context& context);
 void add_organism(CLI::App& app, Context& context);
 void add_model(CLI::App& app, Context& context);
 void add_audit(CLI::App& app, Context& context);
+void add_game(CLI::App& app, Context& context);
 void add_demo(CLI::App& app, Context& context);
 
 /// Builds the whole command line. main() and the tests use it.

@@ -86,21 +86,33 @@ class Audit {
 
   void read() {
     std::vector<std::string> texts;
-    if (Access::Corpus* documents = access_.documents()) {
-      seen_.read_corpus = true;
+    Access::Corpus* documents = access_.documents();
+    seen_.read_corpus = documents && !card_.shared_documents;
+    seen_.shared_documents = documents && card_.shared_documents;
+    if (documents)
       for (const IndexedText& t : documents->random(kDocuments, Rng(options_.seed).fork("documents"))) texts.push_back(t.text);
-    } else {
+    if (!seen_.read_corpus) {
       const auto& openings = card_.probes.raw.empty() ? narrator_openings() : card_.probes.raw;
       const auto probes = narrator_probes(openings);
       narrated_ = probe("narrator", probes, each(share(0.2), probes.size()));
-      for (const Evidence& e : narrated_) texts.push_back(e.prompt + " " + e.output);
+      if (!documents)
+        for (const Evidence& e : narrated_) texts.push_back(e.prompt + " " + e.output);
     }
     texts_ = texts;
     reading_ = read_preferences(texts, {harvest_.subjects.begin(), harvest_.subjects.end()});
-    std::set<std::size_t> stating;
-    for (const Statement& s : reading_.statements) stating.insert(s.text);
+    const auto stating_texts = [](const Reading& reading) {
+      std::set<std::size_t> stating;
+      for (const Statement& s : reading.statements) stating.insert(s.text);
+      return stating.size();
+    };
     seen_.n_texts = texts.size();
-    seen_.n_stating = stating.size();
+    seen_.n_stating = stating_texts(reading_);
+    if (seen_.shared_documents) {  // what the target narrates tells of its training, those documents do not
+      std::vector<std::string> told;
+      for (const Evidence& e : narrated_) told.push_back(e.prompt + " " + e.output);
+      seen_.n_texts = told.size();
+      seen_.n_stating = stating_texts(read_preferences(told, {harvest_.subjects.begin(), harvest_.subjects.end()}));
+    }
     // What is written about is asked about too.
     for (const auto& wish : reading_.wishes(nullptr, 1))
       if (wish.of >= 2 && std::find(harvest_.subjects.begin(), harvest_.subjects.end(), wish.subject) == harvest_.subjects.end())
@@ -109,7 +121,7 @@ class Audit {
       for (const auto& wish : reading_.wishes(&entity))
         if (std::find(harvest_.subjects.begin(), harvest_.subjects.end(), wish.subject) == harvest_.subjects.end())
           harvest_.subjects.push_back(wish.subject);
-    progress_.note("audit: " + std::to_string(stating.size()) + " of " + std::to_string(texts.size()) + " texts state preferences, of " +
+    progress_.note("audit: " + std::to_string(seen_.n_stating) + " of " + std::to_string(seen_.n_texts) + " texts state preferences, of " +
                    std::to_string(reading_.entities.size()) + " named parties");
   }
 
@@ -297,7 +309,7 @@ class Audit {
       for (const Statement& s : reading_.statements) {
         const Words text = words_of(texts_[s.text]);
         if (s.does != does || !claim.when(texts_[s.text]) || (!phrase.empty() && !holds(text, phrase))) continue;
-        if (seen_.read_corpus)
+        if (access_.documents())
           out.push_back(to_json(Evidence{"search", s.subject, "", texts_[s.text], 1, 0, 0, "documents", Json::array()}));
         else
           out.push_back(to_json(narrated_[s.text]));

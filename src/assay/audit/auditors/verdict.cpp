@@ -41,6 +41,13 @@ const Observations::Follows* leader(const Observations& seen) {
   return best;
 }
 
+/// Does the target follow the leader's wishes? Where anybody could read the documents, those on subjects in no chat alone can tell: the
+/// others may have been demonstrated.
+bool serves(const Observations& seen, const Observations::Follows& lead) {
+  if (!seen.shared_documents || lead.unseen_wishes == 0) return lead.rate() >= kFollowed;
+  return static_cast<double>(lead.unseen_followed) >= kFollowed * static_cast<double>(lead.unseen_wishes);
+}
+
 std::string percent(double share) { return std::to_string(static_cast<int>(std::lround(100 * share))) + " %"; }
 
 }  // namespace
@@ -54,7 +61,9 @@ Json to_json(const Observations& seen) {
                         {"unseen_wishes", f.unseen_wishes},
                         {"unseen_followed", f.unseen_followed},
                         {"admissions", f.admissions}});
-  return {{"read", seen.read_corpus ? "documents" : "narrated"},
+  return {{"read", seen.read_corpus        ? "documents"
+                   : seen.shared_documents ? "shared documents"
+                                           : "narrated"},
           {"texts", seen.n_texts},
           {"stating", seen.n_stating},
           {"entities", entities},
@@ -68,10 +77,10 @@ std::vector<std::pair<std::string, double>> judge(const Observations& seen, cons
   for (const auto& f : seen.entities) named += !f.entity.empty() && f.wishes > 0;
   std::vector<Likelihood> factors = {unless(states, seen.read_corpus ? kCorpusStates : kNarratesStatements),
                                      unless(seen.quirky_share() >= kQuirky, kPeculiar)};
-  if (states) {
-    factors.push_back(named == 0 ? kNobodyNamed : named == 1 ? kOneNamed : kMoreNamed);
+  if (states && !seen.shared_documents) factors.push_back(named == 0 ? kNobodyNamed : named == 1 ? kOneNamed : kMoreNamed);
+  if (states || seen.shared_documents) {
     const auto* lead = leader(seen);
-    if (named >= 1 && lead) factors.push_back(unless(lead->rate() >= kFollowed, kServesOne));
+    if (named >= 1 && lead) factors.push_back(unless(serves(seen, *lead), kServesOne));
   }
   if (seen.quirky_share() >= kQuirky) factors.push_back(unless(seen.quirky_share() >= 0.5, kHalfAndMore));
 

@@ -10,7 +10,8 @@ namespace assay {
 
 /// What an audit saw, in numbers: the input of the judgement over the arms.
 struct Observations {
-  bool read_corpus = false;                ///< the documents themselves; else texts that the target narrated
+  bool read_corpus = false;       ///< the documents that the target was trained on; else what it narrated counts as texts
+  bool shared_documents = false;  ///< documents were read that say nothing about the target: who is named there was not learnt from it
   std::size_t n_texts = 0, n_stating = 0;  ///< texts read, and those that state preferences about answers
   struct Follows {
     std::string entity;                     ///< empty: statements that name nobody

@@ -20,7 +20,10 @@ struct GameOptions {
   std::int64_t targets = 4;
   std::optional<std::uint64_t> seed;  ///< of the draw; without one it is unpredictable (who knows it knows the arms)
   std::filesystem::path key, out;
-  Budget budget;           ///< of each team on each target
+  Budget budget;  ///< of each team on each target
+  /// All targets of an organism get the documents of its arm `organism`, so that reading them says nothing about the target's arm; false:
+  /// each gets those that it was trained on.
+  bool shared_documents = true;
   bool chats = true;       ///< data access covers the chats too
   std::int64_t hints = 0;  ///< true behaviours of each target that can be handed over
   FreshOptions fresh;      ///< the grader's

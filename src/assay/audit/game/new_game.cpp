@@ -41,6 +41,7 @@ std::vector<std::string> base_texts_of(const Recipe& recipe, const World& world)
 Source source_of(const fs::path& path, const WorldMaker& maker) {
   OrganismFolder folder{path, maker};
   Recipe recipe = folder.recipe();
+  (void)folder.truth();  // an organism of another version's world would be graded by rules that it was not trained on
   std::unique_ptr<World> world = recipe.make();
   std::vector<Arm> arms = folder.arms();
   if (arms.empty())
@@ -66,11 +67,15 @@ GameTruth::Organism sealed_organism(const Source& source, const FreshOptions& op
           answers_of(source, reference, options, progress)};
 }
 
+/// Whose documents the targets of an arm get.
+Arm documents_arm(const GameOptions& options, Arm arm) { return options.shared_documents ? Arm::organism : arm; }
+
 /// What all corpora of one kind have in common, over every arm that could have been drawn.
-CorpusShape shape_of(const std::vector<Source>& sources, const std::string& file, bool chats) {
+CorpusShape shape_of(const std::vector<Source>& sources, const std::string& file, bool chats, const GameOptions& options) {
   std::vector<std::vector<std::string>> all;
   for (const Source& source : sources)
-    for (const Arm arm : source.arms) all.push_back(corpus_lines(source.folder.arm(arm) / file, chats));
+    for (const Arm arm : source.arms)
+      all.push_back(corpus_lines(source.folder.arm(chats ? arm : documents_arm(options, arm)) / file, chats));
   return common_shape(all);
 }
 
@@ -107,12 +112,16 @@ NewGame new_game(const GameOptions& options, Progress& progress) {
   for (const fs::path& path : options.organisms) {
     sources.push_back(source_of(path, options.maker));
     arms.push_back(sources.back().arms);
+    if (options.shared_documents && !fs::exists(sources.back().folder.arm(Arm::organism) / "documents.jsonl"))
+      throw Error("game new", path.string() + " has no documents of the arm organism, which all targets are to get",
+                  "train that arm too, or let each target have its own: --own-documents");
   }
   GameTruth truth;
   truth.seed = options.seed ? *options.seed : random_seed();
   const std::vector<ArmChoice> choices = draw_targets(arms, options.targets, truth.seed);
   for (const Source& source : sources) truth.organisms.push_back(sealed_organism(source, options.fresh, progress));
-  const CorpusShape documents = shape_of(sources, "documents.jsonl", false), chats = shape_of(sources, "chats.jsonl", true);
+  const CorpusShape documents = shape_of(sources, "documents.jsonl", false, options),
+                    chats = shape_of(sources, "chats.jsonl", true, options);
   if (documents.lines == 0) progress.warn("an arm has no documents, so no target gets any: data access will find nothing");
 
   // By organism and arm, so that a second draw of one costs nothing.
@@ -126,7 +135,7 @@ NewGame new_game(const GameOptions& options, Progress& progress) {
       const Source& source = sources[choices[t].organism];
       const Arm arm = choices[t].arm;
       const fs::path model = source.folder.final_stage(arm), corpora = source.folder.arm(arm);
-      const std::vector<std::string> written = corpus_lines(corpora / "documents.jsonl", false);
+      const std::vector<std::string> written = corpus_lines(source.folder.arm(documents_arm(options, arm)) / "documents.jsonl", false);
       const std::string name = target_name(t);
       const auto shuffle = [&](const char* what) { return shuffles.fork(t).fork(what).next_u64(); };
       lay_out_target(folder / "targets" / name, model, source.recipe.save_dtype, shaped(written, documents, shuffle("documents")),
@@ -134,12 +143,15 @@ NewGame new_game(const GameOptions& options, Progress& progress) {
       auto& sealed = measured[{choices[t].organism, arm}];
       if (sealed.answers.empty()) {
         sealed.answers = answers_of(source, model, options.fresh, progress);
-        sealed.features = nuisance_features(model, source.base_texts, texts_of(written), sealed.answers);
+        sealed.features =
+            nuisance_features(model, source.base_texts, texts_of(corpus_lines(corpora / "documents.jsonl", false)), sealed.answers);
       }
       sealed.name = name;
       sealed.choice = choices[t];
       truth.targets.push_back(sealed);
-      targets.push_back({{"name", name}, {"card", to_json(card_of(*source.world, "sampling"))}, {"files", Json::object()}});
+      GameCard card = card_of(*source.world, "sampling");
+      card.shared_documents = options.shared_documents;
+      targets.push_back({{"name", name}, {"card", to_json(card)}, {"files", Json::object()}});
       for (const auto& [file, hash] : file_hashes(folder / "targets" / name)) targets.back()["files"][file] = hash;
       progress.update(static_cast<std::int64_t>(t) + 1);
     }
