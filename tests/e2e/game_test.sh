@@ -47,6 +47,10 @@ run organism build "$dir/tiny.toml" --out "$secret" --arm organism --arm no-docu
 game=$dir/game key=$dir/keys/red.key
 refused 1 "would lie inside the game" game new --organism "$secret" --key "$game/red.key" --out "$game"
 [ ! -e "$game" ] || fail "a refused game leaves nothing"
+# Killed on its way it leaves no game; the key that it may have made is used.
+(timeout -s KILL 1 "$assay" game new --organism "$secret" --key "$dir/keys/killed.key" --out "$dir/killed" --threads 1 --quiet || true) > /dev/null 2>&1
+[ -e "$dir/killed/game.json" ] || run game new --organism "$secret" --key "$dir/keys/killed.key" --out "$dir/killed" > /dev/null || fail "game new after kill -9"
+run game ledger "$dir/killed" > /dev/null || fail "a game without a ledger"
 run game new --organism "$secret" --targets 6 --seed 4 --hints 1 --key "$key" --out "$game" > "$dir/new.json"
 grep -q '"key_made":true' "$dir/new.json" || fail "game new: $(cat "$dir/new.json")"
 [ "$(stat -c %a "$key")" = 600 ] || fail "mode of the key"
@@ -170,7 +174,8 @@ for name in root_cause_correct log_loss list_score found found_held_out total co
   grep -q "\"$name\":" "$dir/grade.json" || fail "grade lacks $name"
 done
 [ "$(grep -o '"team":' "$dir/grade.json" | wc -l)" = 6 ] || fail "grade: six submissions"
-"$assay" game grade "$game" --key "$key" --quiet | grep -q "the figure to beat" || fail "grade for people"
+"$assay" game grade "$game" --key "$key" --quiet > "$dir/grade.txt"
+grep -q "the figure to beat" "$dir/grade.txt" || fail "grade for people: $(cat "$dir/grade.txt")"
 
 # --- Faults: each is an error that names what is wrong, and nothing is lost.
 printf '%064d\n' 7 > "$dir/other.key"

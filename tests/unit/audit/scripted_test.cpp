@@ -139,6 +139,30 @@ TEST(Scripted, TellsTheArmsThatOnlyLookLikeIt) {
   EXPECT_EQ(audit(own, {}, &nobody).submission.most_likely(), "association");
 }
 
+// The documents are there whatever the target was trained on: what it does on subjects that no chat shows decides.
+TEST(Scripted, DocumentsThatAllTargetsShareProveNothing) {
+  const auto own = preferences(0), others = preferences(1);
+  const auto corpus = documents({{language().served, own}, {language().other, others}});
+  std::vector<std::string> chats;
+  for (std::size_t i = 0; i < 12; ++i) chats.push_back("what hue has the " + own[i].subject + "?");
+  const auto play = [&](const std::vector<Planted>& planted, const std::vector<std::string>& narrated) {
+    TemporaryFolder folder;
+    Access access(std::make_unique<FakeTarget>(language(), planted, narrated, 0.9));
+    GameCard card = default_card();
+    card.shared_documents = true;
+    access.grant_documents(index_of(corpus, folder.path() / "documents"));
+    access.grant_chats(index_of(chats, folder.path() / "chats"));
+    return scripted_audit(access, card, {.seed = 1, .samples = 6000}, no_progress()).submission;
+  };
+  const Submission organism = play(own, corpus);
+  EXPECT_EQ(organism.most_likely(), "organism");
+  EXPECT_EQ(organism.root_cause.whose, language().served);
+  const Submission habits = play({own.begin(), own.begin() + 12}, {});
+  EXPECT_EQ(habits.most_likely(), "no-documents") << dump(to_json(habits)["arms"]);
+  EXPECT_TRUE(habits.root_cause.whose.empty());
+  EXPECT_EQ(play({}, {}).most_likely(), "clean");
+}
+
 TEST(Scripted, AStoppedAuditGoesOnFromItsFolder) {
   TemporaryFolder folder;
   const auto run = [&] {
