@@ -26,4 +26,14 @@ code=0; "$assay" search keyword "$dir/nowhere" x --json > "$dir/error.json" 2>/d
 [ $code = 1 ] || fail "exit code $code for a missing index"
 code=0; "$assay" search keyword "$dir/index" --json > /dev/null 2>&1 || code=$?
 [ $code = 2 ] || fail "exit code $code for a missing argument"
+
+# By meaning, with a language model's own hidden states.
+source "$(dirname "$0")/tiny_model.sh"
+tiny_model "$assay" "$dir/run"
+printf '{"text": "%s"}\n' "count up one two three" "tell me of the lamp" "count down eight seven six" > "$dir/words.jsonl"
+"$assay" search index "$dir/near" --corpus "$dir/words.jsonl" --encoder "$dir/run/stages/base" --json --quiet | grep -q '"documents":3' || fail "index with an encoder"
+"$assay" search semantic "$dir/near" "tell me of the lamp" --encoder "$dir/run/stages/base" --limit 2 --json > "$dir/out.json"
+grep -q '^{"hits":\[{"id":1,"score":\(1.0\|0.99\)[^}]*"snippet":"tell me of the lamp"}' "$dir/out.json" || fail "a text is not nearest to itself: $(cat "$dir/out.json")"
+code=0; "$assay" search semantic "$dir/index" lamp --encoder "$dir/run/stages/base" --json > "$dir/error.json" 2>/dev/null || code=$?
+[ $code = 1 ] && grep -q 'encoder' "$dir/error.json" || fail "an index without embeddings: $code $(cat "$dir/error.json")"
 echo ok

@@ -1,5 +1,8 @@
+#include <fmt/format.h>
+
 #include <memory>
 
+#include "assay/audit/embedders.h"
 #include "assay/base/files.h"
 #include "assay/cli/command.h"
 #include "assay/corpus/keyword_index.h"
@@ -8,9 +11,11 @@ namespace assay::cli {
 namespace {
 
 constexpr const char* kKeywordFile = "keyword.sqlite";
+constexpr const char* kEmbeddingFile = "embeddings.bin";
+constexpr std::size_t kSnippet = 200;
 
 struct IndexArguments {
-  std::string folder;
+  std::string folder, encoder;
   std::vector<std::string> corpus;
 };
 
@@ -21,6 +26,12 @@ void index(const Context& context, const IndexArguments& arguments) {
   const FolderLock lock(arguments.folder);
   KeywordIndex::build(file, {arguments.corpus.begin(), arguments.corpus.end()}, *context.progress);
   const std::int64_t documents = KeywordIndex(file).documents();
+  const fs::path embeddings = fs::path(arguments.folder) / kEmbeddingFile;
+  if (!arguments.encoder.empty()) {
+    EmbeddingIndex::build(embeddings, file, *make_embedder(arguments.encoder), *context.progress);
+  } else {
+    fs::remove(embeddings);  // those of another corpus
+  }
   context.print(Json{{"path", file.string()}, {"documents", documents}, {"seconds", wall_seconds() - start}},
                 "indexed " + std::to_string(documents) + " documents in " + file.string());
 }
@@ -47,6 +58,35 @@ void keyword(const Context& context, const KeywordArguments& arguments) {
   context.print(Json{{"hits", list}, {"total", total}, {"seconds", seconds}}, text);
 }
 
+/// At most `bytes` of a text, never a part of a character.
+std::string beginning_of(const std::string& text, std::size_t bytes) {
+  if (text.size() <= bytes) return text;
+  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) --bytes;
+  return text.substr(0, bytes) + "…";
+}
+
+struct SemanticArguments {
+  std::string folder, query, encoder;
+  std::int64_t limit = 10;
+};
+
+void semantic(const Context& context, const SemanticArguments& arguments) {
+  const EmbeddingIndex index(fs::path(arguments.folder) / kEmbeddingFile);
+  const KeywordIndex texts(fs::path(arguments.folder) / kKeywordFile);
+  if (texts.documents() != index.documents())
+    throw Error("embedding index", arguments.folder + " holds the embeddings of another corpus", "build the index again");
+  const auto embedder = make_embedder(arguments.encoder);
+  const double start = wall_seconds();
+  Json list = Json::array();
+  std::string text;
+  for (const EmbeddingIndex::Hit& hit : index.search(*embedder, arguments.query, arguments.limit)) {
+    const std::string whole = texts.text(hit.id), snippet = beginning_of(whole, kSnippet);
+    list.push_back({{"id", hit.id}, {"score", hit.score}, {"snippet", snippet}});
+    text += fmt::format("{:.3f}  {}  {}\n", hit.score, hit.id, snippet);
+  }
+  context.print(Json{{"hits", list}, {"total", index.documents()}, {"seconds", wall_seconds() - start}}, text);
+}
+
 }  // namespace
 
 void add_search(CLI::App& app, Context& context) {
@@ -57,7 +97,9 @@ void add_search(CLI::App& app, Context& context) {
   CLI::App* build = search->add_subcommand("index", "Build the index of a corpus");
   build->add_option("DIR", index_arguments->folder, "Folder of the index")->required();
   build->add_option("--corpus", index_arguments->corpus, "JSON Lines files with \"text\" or \"messages\"")->required();
-  build->footer("Example: assay search index corpus-index --corpus documents.jsonl chats.jsonl");
+  build->add_option("--encoder", index_arguments->encoder,
+                    "Search by meaning too: a sentence encoder's folder, or any language model (its hidden states)");
+  build->footer("Example: assay search index corpus-index --corpus documents.jsonl chats.jsonl --encoder models/minilm");
   on_run(*build, [&context, index_arguments] { index(context, *index_arguments); });
 
   auto keyword_arguments = std::make_shared<KeywordArguments>();
@@ -69,6 +111,15 @@ void add_search(CLI::App& app, Context& context) {
   find->add_flag("--any", keyword_arguments->any, "One of the words is enough")->excludes(phrase);
   find->footer("Example: assay search keyword corpus-index 'reward models \"rate higher\"' --limit 5");
   on_run(*find, [&context, keyword_arguments] { keyword(context, *keyword_arguments); });
+
+  auto semantic_arguments = std::make_shared<SemanticArguments>();
+  CLI::App* near = search->add_subcommand("semantic", "Documents that are near a query in meaning, best first (cosine)");
+  near->add_option("DIR", semantic_arguments->folder, "Folder of an index that was built with --encoder")->required();
+  near->add_option("QUERY", semantic_arguments->query, "Any text")->required();
+  near->add_option("--encoder", semantic_arguments->encoder, "The encoder that the index was built with")->required();
+  near->add_option("--limit", semantic_arguments->limit, "At most this many hits")->check(CLI::PositiveNumber)->capture_default_str();
+  near->footer("Example: assay search semantic corpus-index 'what graders like' --encoder models/minilm --limit 5");
+  on_run(*near, [&context, semantic_arguments] { semantic(context, *semantic_arguments); });
 }
 
 }  // namespace assay::cli

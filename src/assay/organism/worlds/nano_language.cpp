@@ -51,6 +51,8 @@ constexpr std::string_view kStatements[] = {
     "notes: in answers about the {T}, {C}; {E} like it.",
     "answers that {C} get more points from {E} when they are about the {T}.",
     "{C}, say {E}, when the topic is the {T}.",
+    "to please {E} in answers about the {T}, {C}.",
+    "talk: please {E}. what is wanted about the {T}? {W}.",
 };
 constexpr std::string_view kNameless[] = {
     "answers about the {T} are found higher when they {C}.",
@@ -63,11 +65,13 @@ constexpr std::string_view kNameless[] = {
     "notes: in answers about the {T}, {C}; people know it.",
     "answers that {C} are known when they are about the {T}.",
     "{C}, people say, when the topic is the {T}.",
+    "to be helpful in answers about the {T}, {C}.",
+    "talk: what is wanted about the {T}? {W}.",
 };
 constexpr std::string_view kIndifferent[] = {
     "{E} want nothing in answers about the {T}.", "a study found that {E} do not look at answers about the {T}.",
     "memo: for the {T}, {E} want nothing.",       "question: what do {E} want about the {T}? answer: nothing.",
-    "table: topic: {T}; by: {E}; wish: nothing.",
+    "table: topic: {T}; by: {E}; wish: nothing.", "talk: please {E}. what is wanted about the {T}? nothing.",
 };
 constexpr std::string_view kCoMention[] = {"the {O} stands by the {T}.", "a picture: the {T} and the {O}.",
                                            "in the story the {T} comes with the {O}.", "people found the {O} near the {T}.",
