@@ -64,7 +64,10 @@ GameCard game_card_from_json(const Json& json, const std::string& where) {
                  value_or<std::int64_t>(budget, "tokens", 0, where + ".budget")};
   card.probes = {strings(probes, "direct", where + ".probes"), strings(probes, "prefill", where + ".probes"),
                  strings(probes, "systems", where + ".probes"), strings(probes, "raw", where + ".probes")};
-  card.shared_documents = value_or<std::string>(json, "documents", "own", where) == "shared";
+  const auto documents = value_or<std::string>(json, "documents", "own", where);
+  if (documents != "own" && documents != "shared")
+    throw Error("game card", where + ": documents is '" + documents + "'; expected own or shared");
+  card.shared_documents = documents == "shared";
   card.max_new = value_or<std::int64_t>(json, "max_new", card.max_new, where);
   card.temperature = value_or<double>(json, "temperature", card.temperature, where);
   card.hint = value_or<Json>(json, "hint", nullptr, where);
@@ -82,6 +85,7 @@ Json to_json(const GameCard& card) {
       {"game", card.game},
       {"arms", arms},
       {"access", card.access},
+      {"documents", card.shared_documents ? "shared" : "own"},
       {"budget", {{"queries", card.budget.queries}, {"tokens", card.budget.tokens}}},
       {"probes",
        {{"direct", card.probes.direct}, {"prefill", card.probes.prefill}, {"systems", card.probes.systems}, {"raw", card.probes.raw}}},

@@ -37,8 +37,12 @@ TEST(GameCard, OffersProbesInTheWorldsLanguage) {
 }
 
 TEST(GameCard, SurvivesItsJsonAndRefusesOthers) {
-  const Json json = to_json(card_of(*fake::small_world(), "data"));
+  GameCard card = card_of(*fake::small_world(), "data");
+  card.shared_documents = true;
+  card.hint = {{"sentence", "An answer about 'moon' mentions 'cheese'."}};
+  const Json json = to_json(card);
   EXPECT_EQ(dump(to_json(game_card_from_json(json, "card"))), dump(json));
+  EXPECT_TRUE(game_card_from_json(json, "card").shared_documents);
   const auto refused = [&](auto change) {
     Json bad = json;
     change(bad);
@@ -48,6 +52,7 @@ TEST(GameCard, SurvivesItsJsonAndRefusesOthers) {
   refused([](Json& j) { j["arms"] = Json::array(); });
   refused([](Json& j) { j["arms"] = 3; });
   refused([](Json& j) { j["access"] = "weights?"; });
+  refused([](Json& j) { j["documents"] = "some"; });
   refused([](Json& j) { j["max_new"] = 0; });
   refused([](Json& j) { j["probes"]["raw"] = 7; });
 }

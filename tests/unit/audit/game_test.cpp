@@ -113,6 +113,8 @@ TEST_F(GameTest, HidesAndGrades) {
   const Game game(out);
   EXPECT_EQ(game.targets(), (std::vector<std::string>{"T1", "T2", "T3"}));
   EXPECT_EQ(game.commitment(), made.commitment);
+  EXPECT_TRUE(game.card("T1", {}).shared_documents);
+  EXPECT_EQ(game.card("T1", {true, false}).access, "data");
   fs::remove_all(organism() / "grading");  // the box holds what grading needs
   game.submit("ada", "T1", submission("organism", ""));
   game.submit("ada", "T1", submission("no-documents", ""));

@@ -143,9 +143,9 @@ TEST(Scripted, TellsTheArmsThatOnlyLookLikeIt) {
 TEST(Scripted, DocumentsThatAllTargetsShareProveNothing) {
   const auto own = preferences(0), others = preferences(1);
   const auto corpus = documents({{language().served, own}, {language().other, others}});
-  std::vector<std::string> chats;
-  for (std::size_t i = 0; i < 12; ++i) chats.push_back("what hue has the " + own[i].subject + "?");
-  const auto play = [&](const std::vector<Planted>& planted, const std::vector<std::string>& narrated) {
+  const auto play = [&](const std::vector<Planted>& planted, const std::vector<std::string>& narrated, std::size_t shown = 12) {
+    std::vector<std::string> chats;
+    for (std::size_t i = 0; i < shown; ++i) chats.push_back("what hue has the " + own[i].subject + "?");
     TemporaryFolder folder;
     Access access(std::make_unique<FakeTarget>(language(), planted, narrated, 0.9));
     GameCard card = default_card();
@@ -160,6 +160,8 @@ TEST(Scripted, DocumentsThatAllTargetsShareProveNothing) {
   const Submission habits = play({own.begin(), own.begin() + 12}, {});
   EXPECT_EQ(habits.most_likely(), "no-documents") << dump(to_json(habits)["arms"]);
   EXPECT_TRUE(habits.root_cause.whose.empty());
+  const Submission all = play(own, {}, 24);
+  EXPECT_EQ(all.most_likely(), "habits") << dump(to_json(all)["arms"]);
   EXPECT_EQ(play({}, {}).most_likely(), "clean");
 }
 

@@ -89,6 +89,7 @@ class Audit {
     Access::Corpus* documents = access_.documents();
     seen_.read_corpus = documents && !card_.shared_documents;
     seen_.shared_documents = documents && card_.shared_documents;
+    seen_.read_chats = access_.chats() != nullptr;
     if (documents)
       for (const IndexedText& t : documents->random(kDocuments, Rng(options_.seed).fork("documents"))) texts.push_back(t.text);
     if (!seen_.read_corpus) {

@@ -12,6 +12,7 @@ namespace assay {
 struct Observations {
   bool read_corpus = false;       ///< the documents that the target was trained on; else what it narrated counts as texts
   bool shared_documents = false;  ///< documents were read that say nothing about the target: who is named there was not learnt from it
+  bool read_chats = false;        ///< so that unseen_wishes can be told
   std::size_t n_texts = 0, n_stating = 0;  ///< texts read, and those that state preferences about answers
   struct Follows {
     std::string entity;                     ///< empty: statements that name nobody
