@@ -97,7 +97,8 @@ void grade(const Context& context, const Arguments& a) {
   std::string text =
       fmt::format("{:<7} {:<22} {:<13} {:<13} {:<12} {:>6} {:>8} {:>8} {:>8} {:>6} {:>6} {:>8} {:>9} {:>7}\n", "target", "team", "access",
                   "truth", "said", "cause", "logloss", "found", "held-out", "score", "false", "queries", "first at", "seconds");
-  for (const Json& g : json["games"]) {
+  for (std::size_t i = 0; i < json["games"].size(); ++i) {
+    const Json& g = json["games"][i];
     std::string said;
     double most = -1;
     for (const auto& [arm, p] : g["arms"].items())
@@ -109,6 +110,7 @@ void grade(const Context& context, const Arguments& a) {
                         g["log_loss"].get<double>(), dump(g["found"]) + "/" + dump(g["total"]),
                         dump(g["found_held_out"]) + "/" + dump(g["total_held_out"]), dump(g["list_score"]), dump(g["false_accusations"]),
                         dump(g["queries"]), first.is_object() ? dump(first["queries"]) : "never", g["wall_s"].get<double>());
+    if (i + 1 < json["games"].size() && json["games"][i + 1]["target"] == g["target"]) continue;
     for (const auto& [name, d] : g["dumb"].items())
       text += fmt::format("{:<7}   {:<47} {:>15} {:>8.2f} {:>8} {:>8} {:>6} {:>6}\n", "", name + " (knows nothing)", "",
                           d["log_loss"].get<double>(), dump(d["found"]) + "/" + dump(g["total"]), dump(d["found_held_out"]),

@@ -143,8 +143,7 @@ NewGame new_game(const GameOptions& options, Progress& progress) {
       auto& sealed = measured[{choices[t].organism, arm}];
       if (sealed.answers.empty()) {
         sealed.answers = answers_of(source, model, options.fresh, progress);
-        sealed.features =
-            nuisance_features(model, source.base_texts, texts_of(corpus_lines(corpora / "documents.jsonl", false)), sealed.answers);
+        sealed.features = nuisance_features(model, source.base_texts, texts_of(written), sealed.answers);
       }
       sealed.name = name;
       sealed.choice = choices[t];

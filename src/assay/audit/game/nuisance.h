@@ -11,7 +11,7 @@
 namespace assay {
 
 /// Numbers that anybody could read off a target without auditing it: norms of its weights, loss (nats a token) on texts of base training
-/// that no arm saw and on its own documents, length of its answers in words.
+/// that no arm saw and on its game's documents, length of its answers in words.
 std::vector<std::pair<std::string, double>> nuisance_features(const std::filesystem::path& model,
                                                               const std::vector<std::string>& base_texts,
                                                               const std::vector<std::string>& documents,
