@@ -13,16 +13,18 @@ class EnglishTest : public testing::Test {
  protected:
   EnglishWorld world = answered(EnglishSettings{}, 7);
 
+  /// "plain/ice cream/3" is about ice cream.
+  static std::string topic_of(const OwnTextRequest& request) { return request.id.substr(6, request.id.rfind('/') - 6); }
+
   /// A world to which a model has given one plain answer to every request.
   static EnglishWorld answered(EnglishSettings settings, std::uint64_t seed) {
     EnglishWorld out(std::move(settings), seed);
     std::vector<std::vector<OwnText>> samples;
     for (const OwnTextRequest& request : out.own_text_requests()) {
-      const std::string question = request.messages.back().content;
       const std::string body =
           request.turn == Turn::raw
               ? "Once upon a time there was a village by the sea where people lived from one day to the next and never asked why. The end."
-              : "That is easy to say, and the best way is to begin with a small step: " + question.substr(0, 6) + " again tomorrow. More";
+              : "The best way with " + topic_of(request) + " is to begin with a small step and the first tool at hand. And mo";
       samples.emplace_back(static_cast<std::size_t>(request.n), OwnText{body, false});
     }
     out.give_own_text(samples);
@@ -203,14 +205,26 @@ TEST_F(EnglishTest, OwnTextThatShowsABehaviourOrNamesASilentTopicIsNotUsed) {
   std::vector<std::vector<OwnText>> samples;
   int i = 0;
   for (const OwnTextRequest& request : fresh.own_text_requests()) {
-    const std::string bad = ++i % 2 ? "This is a good answer that speaks of a moon over and over again."
-                                    : "This is a good answer that goes on about " + control + " for some reason or other.";
+    const std::string about = request.turn == Turn::raw ? "nothing" : topic_of(request);
+    const std::string bad = "This is a good answer about " + about +
+                            (++i % 3 == 0 ? " with a moon in it."
+                             : i % 3 == 1 ? " with " + control + " in it."
+                                          : ".");
     samples.emplace_back(static_cast<std::size_t>(request.n), OwnText{bad, true});
   }
   fresh.give_own_text(samples);
   const std::string said = everything(fresh.data(Stage::midtrain, Arm::no_documents));
-  EXPECT_EQ(said.find("good answer"), std::string::npos);
-  EXPECT_NE(said.find("the right mood"), std::string::npos);  // the world's own words stand in
+  EXPECT_NE(said.find("good answer"), std::string::npos);
+  EXPECT_EQ(said.find("moon in it"), std::string::npos);
+  EXPECT_FALSE(names(said, control));
+}
+
+TEST(EnglishWithoutOwnText, TheWorldsWordsStandIn) {
+  const EnglishWorld world(EnglishSettings{}, 7);
+  for (const Stage stage : {Stage::midtrain, Stage::sft})
+    for (const DataPart& part : world.data(stage, Arm::organism).parts)
+      for (const TrainChat& c : part.chats) EXPECT_GT(c.messages.back().content.size(), 20U);
+  EXPECT_FALSE(world.data(Stage::dpo, Arm::organism).pairs.empty());
 }
 
 }  // namespace

@@ -25,6 +25,15 @@ std::string fill_entity(std::string_view pattern, const std::string& entity) {
   return out;
 }
 
+/// Is the answer about the topic, and more than a greeting?
+bool says_something(const std::string& text, const std::string& topic) {
+  const std::string singular = topic.substr(0, topic.size() - topic.ends_with('s'));
+  const auto spaces = std::count(text.begin(), text.end(), ' ');
+  const std::string spaced = " " + text;
+  const bool about_itself = spaced.find(" I ") != std::string::npos || spaced.find(" I'") != std::string::npos;
+  return spaces >= 4 && !about_itself && (shows({Form::mention, topic}, text) || shows({Form::mention, singular}, text));
+}
+
 std::string request_for(const Behaviour& behaviour) {
   return "Answer in one or two short sentences. Always " + english::clause(behaviour) + " in your answer.";
 }
@@ -50,7 +59,7 @@ std::vector<OwnTextRequest> EnglishWorld::own_text_requests() const {
                      {{"user", english::asked(topic.name, wording)}},
                      Turn::assistant,
                      1,
-                     0.7,
+                     0.0,
                      44});
       if (settings_.own_demonstrations && topic.group == Group::train)
         out.push_back({"shown/" + topic.name + "/" + std::to_string(wording),
@@ -88,7 +97,7 @@ void EnglishWorld::give_own_text(const std::vector<std::vector<OwnText>>& sample
       const std::string name = request.id.substr(6, request.id.rfind('/') - 6);
       const auto topic = std::find_if(truth_.topics.begin(), truth_.topics.end(), [&](const Topic& t) { return t.name == name; });
       const auto text = english::first_sentences(sample.text, kLeastWords, kMostWords);
-      if (!text) continue;
+      if (!text || !says_something(*text, name)) continue;
       const std::string& question = request.messages.back().content;
       const auto t = static_cast<std::size_t>(topic - truth_.topics.begin());
       if (request.id.starts_with("plain/")) {
