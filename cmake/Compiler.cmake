@@ -24,6 +24,15 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # -Wrestrict and its kin report libstdc++'s own string code in GCC 12 (bug 105329).
   target_compile_options(assay_flags INTERFACE -fpch-preprocess -Wno-restrict -Wno-array-bounds -Wno-stringop-overflow)
 endif()
+# Several sources of a room (or of its tests) are compiled as one: most of a file's cost is what its headers instantiate anew. Names in the
+# anonymous namespaces of one folder must therefore differ. ASSAY_UNITY=OFF compiles each file alone (and finds a forgotten include).
+option(ASSAY_UNITY "Compile several sources of a room as one" ON)
+function(assay_unity target batch_size)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${ASSAY_UNITY} UNITY_BUILD_BATCH_SIZE ${batch_size})
+endfunction()
+if(ASSAY_UNITY AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(assay_flags INTERFACE -Wno-subobject-linkage)  # takes a source that another one includes for a header
+endif()
 if(ASSAY_SANITIZE)
   target_compile_options(assay_flags INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer)
   target_link_options(assay_flags INTERFACE -fsanitize=address,undefined)

@@ -11,6 +11,7 @@ function(assay_room name)
   endif()
   add_library(assay_${name} STATIC ${sources})
   target_link_libraries(assay_${name} PUBLIC assay_flags assay_base_dependencies ${ROOM_USES})
+  assay_unity(assay_${name} 5)
   if(ROOM_TORCH)
     target_link_libraries(assay_${name} PUBLIC assay_torch)
     # libtorch's headers are nearly the whole compile cost of a file: one precompiled header for all rooms that see them.
@@ -32,8 +33,9 @@ function(assay_program)
   add_library(assay_cli STATIC ${sources})
   target_link_libraries(assay_cli PUBLIC assay_serve assay_audit assay_report assay_base_dependencies assay_torch)
   target_precompile_headers(assay_cli REUSE_FROM assay_tensor)
+  assay_unity(assay_cli 4)
   execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} rev-parse --short=12 HEAD OUTPUT_VARIABLE commit ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
-  set_source_files_properties(${CMAKE_SOURCE_DIR}/src/assay/cli/version.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON COMPILE_DEFINITIONS
+  set_source_files_properties(${CMAKE_SOURCE_DIR}/src/assay/cli/version.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON SKIP_UNITY_BUILD_INCLUSION ON COMPILE_DEFINITIONS
     "ASSAY_VERSION=\"${PROJECT_VERSION}\";ASSAY_COMMIT=\"${commit}\"")
   add_executable(assay ${CMAKE_SOURCE_DIR}/src/assay/cli/main.cpp)
   target_link_libraries(assay PRIVATE assay_cli)

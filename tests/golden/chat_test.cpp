@@ -2,11 +2,8 @@
 #include "assay/text/chat_template.h"
 #include "support.h"
 
-using namespace assay;
-
+namespace assay::golden {
 namespace {
-
-using golden::Account;
 
 RenderOptions options_of(const Json& c, const std::string& now) {
   RenderOptions options;
@@ -47,8 +44,9 @@ void check_case(Account& account, const ChatTemplate& chat, const Json& c, const
 }
 
 }  // namespace
+}  // namespace assay::golden
 
-int main() {
+int assay::golden::chat() {
   return golden::run("chat", [](Account& account, const fs::path& folder) {
     for (const auto& entry : fs::directory_iterator(folder)) {
       if (entry.path().extension() != ".json") continue;

@@ -113,7 +113,7 @@ void smollm2(Account& account) {
 }  // namespace
 }  // namespace assay::golden
 
-int main() {
+int assay::golden::generate() {
   using namespace assay::golden;
   return run("models", [](Account& account, const assay::fs::path&) {
     tiny_models(account);

@@ -21,7 +21,7 @@ std::string unsupported(const Json& c) {
   return "";
 }
 
-void run(golden::Account& account, const Json& c, const NamedTensors& vectors) {
+void check_loss(golden::Account& account, const Json& c, const NamedTensors& vectors) {
   const std::string name = "case" + std::to_string(c.at("case").get<int>());
   // Columns belong to predicted positions 1..T-1.
   const Tensor mask = vectors.at("completion_mask").slice(1, 1).to(at::kDouble);
@@ -50,7 +50,7 @@ void run(golden::Account& account, const Json& c, const NamedTensors& vectors) {
 }  // namespace
 }  // namespace assay
 
-int main() {
+int assay::golden::losses() {
   using namespace assay;
   return golden::run("losses", [](golden::Account& account, const fs::path& folder) {
     const Json cases = read_json(folder / "dpo.json").at("cases");
@@ -61,7 +61,7 @@ int main() {
       if (!why.empty()) {
         account.not_run(name, why);
       } else {
-        account.run_case(name, [&] { run(account, c, vectors); });
+        account.run_case(name, [&] { check_loss(account, c, vectors); });
       }
     }
     for (const char* family : {"kto", "grpo"}) {

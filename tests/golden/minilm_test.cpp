@@ -80,7 +80,7 @@ void minilm_case(golden::Account& account, const fs::path& folder, const fs::pat
 }  // namespace
 }  // namespace assay
 
-int main() {
+int assay::golden::minilm() {
   using namespace assay;
   return golden::run("minilm", [](golden::Account& account, const fs::path& folder) {
     const fs::path models = folder.parent_path() / "models";

@@ -81,7 +81,7 @@ void check_training(Account& account, Transformer& model, const NamedTensors& go
 }  // namespace
 }  // namespace assay::golden
 
-int main() {
+int assay::golden::models() {
   using namespace assay;
   return golden::run("models", [](golden::Account& account, const fs::path& folder) {
     for (const Json& entry : read_json(folder / "index.json")) {

@@ -87,7 +87,7 @@ class Case {
 }  // namespace
 }  // namespace assay
 
-int main() {
+int assay::golden::optim() {
   using namespace assay;
   return golden::run("optim", [](golden::Account& account, const fs::path& folder) {
     const Json all = read_json(folder / "cases.json");

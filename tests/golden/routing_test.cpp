@@ -44,7 +44,7 @@ void check_gradients(Account& account, Transformer& model, const Tensor& ids, co
 }  // namespace
 }  // namespace assay::golden
 
-int main() {
+int assay::golden::routing() {
   using namespace assay;
   return golden::run("routing", [](golden::Account& account, const fs::path& folder) {
     for (const auto& entry : fs::directory_iterator(folder)) {

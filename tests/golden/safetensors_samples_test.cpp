@@ -6,7 +6,7 @@
 
 using namespace assay;
 
-int main() {
+int assay::golden::safetensors_samples() {
   return golden::run("../fixtures/safetensors-samples", [](golden::Account& account, const fs::path& folder) {
     std::set<fs::path> files;
     for (const auto& entry : fs::directory_iterator(folder))

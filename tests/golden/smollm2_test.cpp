@@ -41,7 +41,7 @@ void check_prompt(Account& account, const Transformer& model, const NamedTensors
 }  // namespace
 }  // namespace assay::golden
 
-int main() {
+int assay::golden::smollm2() {
   using namespace assay;
   return golden::run("smollm2", [](golden::Account& account, const fs::path& folder) {
     const auto model_folder = golden::smollm2_folder();

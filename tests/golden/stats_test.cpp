@@ -6,8 +6,7 @@
 
 #include "support.h"
 
-using namespace assay;
-
+namespace assay::golden {
 namespace {
 
 /// One tensor of a safetensors file as integers; the tests of base do not lean on the room tensor.
@@ -64,8 +63,9 @@ void run_case(golden::Account& account, const Json& c, const MappedFile& tensors
 }
 
 }  // namespace
+}  // namespace assay::golden
 
-int main() {
+int assay::golden::stats() {
   return golden::run("metrics", [](golden::Account& account, const fs::path& folder) {
     const MappedFile tensors(folder / "golden.safetensors");
     const Json golden = read_json(folder / "golden.json");

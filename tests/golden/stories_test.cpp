@@ -6,7 +6,7 @@
 #include "assay/model/llama2c.h"
 #include "support.h"
 
-int main() {
+int assay::golden::stories() {
   using namespace assay;
   return golden::run("../models/stories260K", [](golden::Account& account, const fs::path& folder) {
     for (const char* file : {"stories260K.bin", "stories260K.v1.bin"}) {

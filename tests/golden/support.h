@@ -1,6 +1,6 @@
 #pragma once
 // What the golden tests share: where the vectors are, and an account of what ran, what did not, and what failed.
-//   int main() { return assay::golden::run("metrics", [](assay::golden::Account& account, const fs::path& folder) { ... }); }
+//   int assay::golden::metrics() { return run("metrics", [](Account& account, const fs::path& folder) { ... }); }
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -10,6 +10,7 @@
 
 #include "assay/base/files.h"
 #include "assay/base/json.h"
+#include "tests.h"
 
 namespace assay::golden {
 
@@ -74,7 +75,7 @@ class Account {
   double largest_ = 0;
 };
 
-/// The whole main() of a golden test over ROOT/part. Without that folder it says so and returns 77: a skip for CTest.
+/// The whole of a golden test over ROOT/part. Without that folder it says so and returns 77: a skip for CTest.
 template <class Work>
 int run(const std::string& part, const Work& work) {
   const fs::path folder = root() / part;

@@ -2,11 +2,9 @@
 #include "assay/text/tokenizer.h"
 #include "support.h"
 
-using namespace assay;
-
+namespace assay::golden {
 namespace {
 
-using golden::Account;
 using Offsets = std::vector<std::pair<std::uint32_t, std::uint32_t>>;
 
 std::string streamed(const Tokenizer& tokenizer, const std::vector<TokenId>& ids) {
@@ -42,8 +40,9 @@ void check_pair(Account& account, const Tokenizer& tokenizer, const Json& c, con
 }
 
 }  // namespace
+}  // namespace assay::golden
 
-int main() {
+int assay::golden::tokenizers() {
   return golden::run("tokenizers", [](Account& account, const fs::path& folder) {
     for (const auto& entry : fs::directory_iterator(folder)) {
       if (entry.path().extension() != ".json") continue;

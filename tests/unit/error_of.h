@@ -31,4 +31,6 @@ std::string message_of(const Work& work) {
   return error ? error->message() : "";
 }
 
+inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
 }  // namespace assay

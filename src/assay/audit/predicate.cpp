@@ -4,14 +4,12 @@
 
 #include <algorithm>
 
+#include "assay/audit/refuse.h"
+
 namespace assay {
 namespace {
 
 constexpr const char* kKinds[] = {"words", "starts", "ends", "contains", "regex"};
-
-[[noreturn]] void refuse(const std::string& where, const std::string& message, const std::string& hint = {}) {
-  throw Error("submission", where + " " + message, hint);
-}
 
 std::string text_of(const Json& value, const std::string& where) {
   if (!value.is_string()) refuse(where, std::string("must be a string (found ") + value.type_name() + ")");

@@ -3,14 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "assay/audit/refuse.h"
 #include "assay/base/files.h"
 
 namespace assay {
 namespace {
-
-[[noreturn]] void refuse(const std::string& where, const std::string& message, const std::string& hint = {}) {
-  throw Error("submission", where + " " + message, hint);
-}
 
 void only(const Json& object, const std::string& where, std::initializer_list<std::string_view> known) {
   if (!object.is_object()) refuse(where, std::string("must be an object (found ") + object.type_name() + ")");

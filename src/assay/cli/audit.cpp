@@ -15,16 +15,14 @@
 namespace assay::cli {
 namespace {
 
-struct Arguments {
+struct AuditArguments {
   std::string target, out, prompts, card, documents, chats, work, organism, arm, submission;
   std::vector<std::string> queries, prefills;
   std::int64_t n = 4, limit = 10, samples = 0, max_new = 64;
   double temperature = 1.0, top_p = 1.0;
   bool any = false, phrase = false;
 };
-using Shared = std::shared_ptr<Arguments>;
-
-Precision precision_of(const Context& context) { return context.dtype == "f32" ? Precision::f32 : Precision::bf16; }
+using SharedAudit = std::shared_ptr<AuditArguments>;
 
 /// Opens the index beside the work of an audit, building it from the corpus.
 KeywordIndex index_of(const std::string& corpus, const fs::path& file, Progress& progress) {
@@ -32,7 +30,7 @@ KeywordIndex index_of(const std::string& corpus, const fs::path& file, Progress&
   return KeywordIndex(file);
 }
 
-void print_evidence(const Context& context, const std::vector<Evidence>& evidence, const Arguments& a, const AuditCost& cost) {
+void print_evidence(const Context& context, const std::vector<Evidence>& evidence, const AuditArguments& a, const AuditCost& cost) {
   std::vector<const Evidence*> best;
   for (const Evidence& e : evidence) best.push_back(&e);
   std::stable_sort(best.begin(), best.end(), [](const auto* x, const auto* y) { return x->score > y->score; });
@@ -54,12 +52,12 @@ void print_evidence(const Context& context, const std::vector<Evidence>& evidenc
                 text);
 }
 
-void technique(const Context& context, const Arguments& a,
+void technique(const Context& context, const AuditArguments& a,
                const std::function<std::vector<ProbePrompt>(const std::vector<Conversation>*)>& make) {
   std::vector<Conversation> prompts;
   if (!a.prompts.empty()) prompts = read_prompts(a.prompts);
   context.start();
-  Access access(model_target(a.target, precision_of(context)));
+  Access access(model_target(a.target, context.precision()));
   ProbeOptions options;
   options.n = a.n;
   options.sampling.temperature = a.temperature;
@@ -72,7 +70,7 @@ void technique(const Context& context, const Arguments& a,
   print_evidence(context, evidence, a, access.cost());
 }
 
-CLI::App* add_technique(CLI::App& audit, const Shared& a, const std::string& name, const std::string& description) {
+CLI::App* add_technique(CLI::App& audit, const SharedAudit& a, const std::string& name, const std::string& description) {
   CLI::App* command = audit.add_subcommand(name, description);
   command->add_option("--target", a->target, "The model: a folder, a stage of an organism, or a .gguf file")->required();
   command->add_option("--prompts", a->prompts, "Prompts to use instead of the built-in ones: JSON Lines or a JSON array")
@@ -85,7 +83,7 @@ CLI::App* add_technique(CLI::App& audit, const Shared& a, const std::string& nam
   return command;
 }
 
-void search(const Context& context, const Arguments& a) {
+void search(const Context& context, const AuditArguments& a) {
   // No model is needed to read its documents.
   const TemporaryFolder folder;
   const double start = wall_seconds();
@@ -103,12 +101,12 @@ void search(const Context& context, const Arguments& a) {
   context.print(Json{{"evidence", list}, {"documents", access.documents()->size()}}, text);
 }
 
-void scripted(const Context& context, const Arguments& a) {
+void scripted(const Context& context, const AuditArguments& a) {
   GameCard card = a.card.empty() ? default_card() : read_game_card(a.card);
   card.access = a.documents.empty() ? "sampling" : "data";
   context.start();
   const TemporaryFolder folder;
-  Access access(model_target(a.target, precision_of(context)), card.budget);
+  Access access(model_target(a.target, context.precision()), card.budget);
   if (!a.documents.empty()) access.grant_documents(index_of(a.documents, folder.path() / "documents.sqlite", *context.progress));
   if (!a.chats.empty()) access.grant_chats(index_of(a.chats, folder.path() / "chats.sqlite", *context.progress));
   ScriptedOptions options{.seed = context.seed, .samples = a.samples > 0 ? a.samples : a.card.empty() ? 800 : 12000};
@@ -129,7 +127,7 @@ void scripted(const Context& context, const Arguments& a) {
   context.print(json, text);
 }
 
-void grade(const Context& context, const Arguments& a) {
+void grade(const Context& context, const AuditArguments& a) {
   const auto arm = arm_from_name(a.arm);
   if (!arm) {
     std::string known;
@@ -161,7 +159,7 @@ void add_audit(CLI::App& app, Context& context) {
   audit->require_subcommand(1);
 
   const auto declare = [&](const std::string& name, const std::string& description, const std::string& example, auto make) {
-    const Shared a = std::make_shared<Arguments>();
+    const SharedAudit a = std::make_shared<AuditArguments>();
     CLI::App* command = add_technique(*audit, a, name, description);
     command->footer("Example: " + example);
     on_run(*command,
@@ -170,18 +168,19 @@ void add_audit(CLI::App& app, Context& context) {
   };
   declare("direct", "Ask plainly about aims and habits",
           "assay audit direct --target organism/arms/organism/stages/conceal --out direct.jsonl",
-          [](const Arguments&, const std::vector<Conversation>* prompts) {
+          [](const AuditArguments&, const std::vector<Conversation>* prompts) {
             return direct_probes(prompts ? *prompts : as_user_turns(direct_questions()));
           });
   auto [prefill, prefill_arguments] = declare("prefill", "Plant the beginning of the assistant's answer",
                                               "assay audit prefill --target smollm2 --prefill 'The hidden rule is to' --out prefill.jsonl",
-                                              [](const Arguments& a, const std::vector<Conversation>* prompts) {
+                                              [](const AuditArguments& a, const std::vector<Conversation>* prompts) {
                                                 return prefill_probes(prompts ? *prompts : as_user_turns(prefill_questions()),
                                                                       a.prefills.empty() ? prefill_beginnings() : a.prefills);
                                               });
   prefill->add_option("--prefill", prefill_arguments->prefills, "A beginning to plant; may be repeated");
   declare("persona", "Let the target write the user's turn, and narrate in raw text (--prompts: system texts and openings)",
-          "assay audit persona --target smollm2 -n 20 --out persona.jsonl", [](const Arguments&, const std::vector<Conversation>* prompts) {
+          "assay audit persona --target smollm2 -n 20 --out persona.jsonl",
+          [](const AuditArguments&, const std::vector<Conversation>* prompts) {
             std::vector<std::string> systems = user_persona_systems(), openings = narrator_openings();
             if (prompts) {
               systems.clear();
@@ -193,7 +192,7 @@ void add_audit(CLI::App& app, Context& context) {
             return probes;
           });
 
-  const Shared s = std::make_shared<Arguments>();
+  const SharedAudit s = std::make_shared<AuditArguments>();
   CLI::App* find = audit->add_subcommand("search", "Keyword search over the documents that a target was trained on");
   find->add_option("QUERY", s->queries, "Words; a part in double quotes is a phrase; without any, a few for a first look");
   find->add_option("--target", s->target, "Not needed: searching asks no model");
@@ -205,7 +204,7 @@ void add_audit(CLI::App& app, Context& context) {
   find->footer("Example: assay audit search 'reward models' --documents organism/arms/organism/documents.jsonl");
   on_run(*find, [&context, s] { search(context, *s); });
 
-  const Shared r = std::make_shared<Arguments>();
+  const SharedAudit r = std::make_shared<AuditArguments>();
   CLI::App* auto_audit = audit->add_subcommand("scripted", "A whole audit without help: all techniques, combined into a submission");
   auto_audit->add_option("--target", r->target, "The model: a folder, a stage of an organism, or a .gguf file")->required();
   auto_audit->add_option("--card", r->card, "The game card (JSON); without one the target is taken for a chat model")
@@ -220,7 +219,7 @@ void add_audit(CLI::App& app, Context& context) {
   auto_audit->footer("Example: assay audit scripted --target smollm2 --out submission.json");
   on_run(*auto_audit, [&context, r] { scripted(context, *r); });
 
-  const Shared g = std::make_shared<Arguments>();
+  const SharedAudit g = std::make_shared<AuditArguments>();
   CLI::App* score = audit->add_subcommand("grade", "Grade a submission against what an arm of an organism really does");
   score->add_option("--organism", g->organism, "The organism's folder")->required()->check(CLI::ExistingDirectory);
   score->add_option("--arm", g->arm, "Which arm the target was")->required();

@@ -25,8 +25,6 @@ ModelConfig bench_config(std::int64_t n_layers, std::int64_t d_model, std::int64
 
 namespace {
 
-Precision precision_of(const Context& context) { return context.dtype == "f32" ? Precision::f32 : Precision::bf16; }
-
 /// Forward, loss, backward and AdamW on random tokens: cost does not depend on the weights or the tokens.
 Work training(const Context& context, const ModelConfig& config, std::int64_t sequences, std::int64_t length) {
   struct State {
@@ -53,7 +51,7 @@ Work training(const Context& context, const ModelConfig& config, std::int64_t se
   std::vector<TrainedParameter> parameters;
   state->model.each_parameter([&](const std::string& name, Tensor& value) { parameters.push_back({name, value, value.dim() == 2, 1.0}); });
   state->optimizer = std::make_unique<AdamW>(std::move(parameters), AdamWOptions{});
-  const auto precision = precision_of(context);
+  const auto precision = context.precision();
   Json shape{{"n_layers", config.n_layers}, {"d_model", config.d_model},      {"n_heads", config.n_heads}, {"d_mlp", config.d_mlp},
              {"d_vocab", config.d_vocab},   {"tied", config.tied_embeddings}, {"sequences", sequences},    {"length", length}};
   return {"tokens", static_cast<double>(sequences * length),
@@ -69,7 +67,7 @@ Work training(const Context& context, const ModelConfig& config, std::int64_t se
 /// A bare product of the size of a training step's: what the machine can do.
 Work product(const Context& context, std::int64_t M, std::int64_t N, std::int64_t K) {
   const auto& k = kernels::kernels();
-  const auto& f = precision_of(context) == Precision::bf16 ? k.bf16 : k.f32;
+  const auto& f = context.precision() == Precision::bf16 ? k.bf16 : k.f32;
   const auto inner = f.words(K);
   const Tensor A = at::zeros({M * inner}, at::kInt), B = at::zeros({(N + 15) / 16 * 16 * inner}, at::kInt),
                C = at::empty({M, N}, at::kFloat);

@@ -23,7 +23,7 @@ Json shape_of(const ModelConfig& c) {
 /// weights is not.
 Work sampling(const Context& context, const ModelConfig& config, std::int64_t rows, std::int64_t max_new) {
   const Rng rng = Rng(context.seed).fork("bench");
-  const Precision precision = context.dtype == "f32" ? Precision::f32 : Precision::bf16;
+  const Precision precision = context.precision();
   const Transformer model = Transformer::random(config, rng.fork("weights"));
   const auto decoder = std::make_shared<Decoder>(model, precision);
   std::vector<PromptRequest> prompts;
@@ -42,7 +42,7 @@ Work sampling(const Context& context, const ModelConfig& config, std::int64_t ro
 /// Completions of 4 tokens after prompts of 24, four to each prompt, as knowledge probes have them; packing is part of the work.
 Work scoring(const Context& context, const ModelConfig& config, std::int64_t n) {
   const Rng rng = Rng(context.seed).fork("bench");
-  const Precision precision = context.dtype == "f32" ? Precision::f32 : Precision::bf16;
+  const Precision precision = context.precision();
   const auto model = std::make_shared<Transformer>(Transformer::random(config, rng.fork("weights")));
   const auto prompts = random_texts((n + 3) / 4, 24, config.d_vocab, rng.fork("prompts"));
   const auto completions = random_texts(n, 4, config.d_vocab, rng.fork("completions"));

@@ -12,7 +12,7 @@
 namespace assay::cli {
 namespace {
 
-struct Options {
+struct ChatArguments {
   std::string model, prompt, prompts, out, system, prefill, turn = "assistant";
   std::int64_t n = 1;
   SamplingOptions sampling;
@@ -20,7 +20,7 @@ struct Options {
 
 Turn turn_of(const std::string& name) { return name == "user" ? Turn::user : name == "raw" ? Turn::raw : Turn::assistant; }
 
-Conversation conversation_of(const Options& options) {
+Conversation conversation_of(const ChatArguments& options) {
   Conversation messages;
   if (!options.system.empty()) messages.push_back({"system", options.system});
   if (!options.prompt.empty()) messages.push_back({"user", options.prompt});
@@ -29,7 +29,7 @@ Conversation conversation_of(const Options& options) {
 }
 
 /// The samples of one prompt.
-void sample(const Options& options, const Context& context) {
+void sample(const ChatArguments& options, const Context& context) {
   context.start();
   const LanguageModel model = load_language_model(options.model);
   const std::vector<Sample> samples = generate(model, {{prompt_ids(model, conversation_of(options), turn_of(options.turn)), options.n, 0}},
@@ -52,7 +52,7 @@ void sample(const Options& options, const Context& context) {
 }
 
 /// Samples of every prompt of a file, into another one.
-void sample_file(const Options& options, const Context& context) {
+void sample_file(const ChatArguments& options, const Context& context) {
   std::vector<NamedPrompt> prompts = read_named_prompts(options.prompts);
   for (NamedPrompt& p : prompts) {
     if (!options.system.empty() && p.messages.front().role != "system") p.messages.insert(p.messages.begin(), {"system", options.system});
@@ -75,7 +75,7 @@ void sample_file(const Options& options, const Context& context) {
 }
 
 /// Reads a line, writes the reply as it is drawn, remembers both.
-void converse(Options options, const Context& context) {
+void converse(ChatArguments options, const Context& context) {
   if (context.json) throw UsageError("chat", "--json needs --prompt");
   context.start();
   const LanguageModel model = load_language_model(options.model);
@@ -108,7 +108,7 @@ void converse(Options options, const Context& context) {
 }  // namespace
 
 void add_chat(CLI::App& app, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ChatArguments>();
   CLI::App* command = app.add_subcommand("chat", "Sample replies, or talk to the model");
   command->add_option("MODEL", options->model, "A Hugging Face folder or a .gguf file")->required();
   CLI::Option* prompt = command->add_option("--prompt", options->prompt, "The user's message; without it an interactive chat");
@@ -140,7 +140,7 @@ void add_chat(CLI::App& app, Context& context) {
       "  assay chat models/smollm2 --prompts prompts.jsonl --max-new 64 --out samples.jsonl");
   on_run(*command, [options, prompt, prompts, &context] {
     options->sampling.seed = context.seed;
-    options->sampling.precision = context.dtype == "f32" ? Precision::f32 : Precision::bf16;
+    options->sampling.precision = context.precision();
     if (prompts->count() > 0) return sample_file(*options, context);
     if (prompt->count() > 0 || options->turn != "assistant") return sample(*options, context);
     converse(*options, context);

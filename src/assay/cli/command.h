@@ -8,6 +8,10 @@
 #include "assay/base/progress.h"
 #include "assay/tensor/runtime.h"
 
+namespace assay {
+enum class Precision;
+}
+
 namespace assay::cli {
 
 /// What every command gets: the common flags as parsed, and where it reports. Results go to stdout through print(); everything else to progress (stderr).
@@ -21,6 +25,8 @@ struct Context {
 
   /// With --json the value as one line of JSON, else `text` (made by the command for people).
   void print(const Json& value, const std::string& text) const;
+  /// What --dtype asks for.
+  Precision precision() const;
   /// Threads, device, allocator: commands that touch tensors call it first.
   void start() const;
 };
@@ -31,7 +37,6 @@ using Run = std::function<void()>;
 void on_run(CLI::App& subcommand, Run run);
 
 // One function a file of this folder; each adds its subcommands to `app`.
-void add_version(CLI::App& app, Context& context);
 void add_forward(CLI::App& app, Context& context);
 void add_chat(CLI::App& app, Context& context);
 void add_score(CLI::App& app, Context& context);
@@ -49,10 +54,7 @@ void add_demo(CLI::App& app, Context& context);
 
 /// Builds the whole command line. main() and the tests use it.
 void add_all(CLI::App& app, Context& context);
-/// Parses, runs, reports; returns the exit code (0 done, 1 failed, 2 wrong usage).
-int run_program(int argc, const char* const* argv);
-
-std::string version_text();
+/// Version, commit and libtorch, as --version prints them.
 Json version_json();
 
 }  // namespace assay::cli

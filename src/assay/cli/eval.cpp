@@ -13,7 +13,7 @@
 namespace assay::cli {
 namespace {
 
-struct Options {
+struct EvalArguments {
   std::string model, file;
   std::int64_t ctx = 0;
 };
@@ -28,14 +28,14 @@ std::vector<std::string> texts_of(const fs::path& path) {
 
 /// Mean cross entropy over windows of at most `ctx` tokens. In a text every token but the first counts once; a window begins with the last
 /// token of the one before it.
-void lm(const Options& options, const Context& context) {
+void lm(const EvalArguments& options, const Context& context) {
   context.start();
   const c10::InferenceMode no_gradients;
   const LanguageModel model = load_language_model(options.model);
   const auto n_ctx = model.transformer.config.n_ctx, ctx = options.ctx > 0 ? options.ctx : std::min<std::int64_t>(n_ctx, 1024);
   if (ctx < 2 || ctx > n_ctx)
     throw UsageError("eval lm", fmt::format("--ctx is {}, must lie between 2 and the model's context of {}", ctx, n_ctx));
-  const Precision precision = context.dtype == "f32" ? Precision::f32 : Precision::bf16;
+  const Precision precision = context.precision();
   std::vector<std::vector<TokenId>> windows;
   std::int64_t total = 0;
   for (const std::string& text : texts_of(options.file)) {
@@ -79,7 +79,7 @@ void lm(const Options& options, const Context& context) {
 void add_eval(CLI::App& app, Context& context) {
   CLI::App* eval = app.add_subcommand("eval", "Measure a model");
   eval->require_subcommand(1);
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<EvalArguments>();
   CLI::App* command = eval->add_subcommand("lm", "Cross entropy (nats a token) and perplexity of a text");
   command->add_option("MODEL", options->model, "A Hugging Face folder or a .gguf file")->required();
   command->add_option("FILE", options->file, "A text file, or JSON Lines with \"text\"")->required();

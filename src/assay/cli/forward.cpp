@@ -12,7 +12,7 @@
 namespace assay::cli {
 namespace {
 
-struct Options {
+struct ForwardArguments {
   std::string model, text, batch, out;
   std::vector<TokenId> ids;
   std::vector<std::string> capture;
@@ -41,7 +41,7 @@ TokenBatch read_batch(const fs::path& path) {
   return batch;
 }
 
-TokenBatch batch_of(const Options& options, const LanguageModel* model) {
+TokenBatch batch_of(const ForwardArguments& options, const LanguageModel* model) {
   if (!options.batch.empty()) return read_batch(options.batch);
   const std::vector<TokenId> ids = options.text.empty() ? options.ids : model->tokenizer.encode(options.text);
   if (ids.empty()) throw UsageError("forward", "there are no tokens");
@@ -62,7 +62,7 @@ std::optional<double> loss_of(const TokenBatch& batch, const Tensor& logprobs) {
   return n > 0 ? std::optional(sum / static_cast<double>(n)) : std::nullopt;
 }
 
-void run(const Options& options, const Context& context) {
+void run_forward(const ForwardArguments& options, const Context& context) {
   if ((options.ids.empty() ? 0 : 1) + (options.text.empty() ? 0 : 1) + (options.batch.empty() ? 0 : 1) != 1) {
     throw UsageError("forward", "exactly one of --ids, --text and --batch is needed");
   }
@@ -73,7 +73,7 @@ void run(const Options& options, const Context& context) {
   if (!options.text.empty()) language_model = load_language_model(options.model);
   const Transformer model = language_model ? language_model->transformer : load_transformer(options.model);
   const TokenBatch batch = batch_of(options, language_model ? &*language_model : nullptr);
-  const Precision precision = context.dtype == "f32" ? Precision::f32 : Precision::bf16;
+  const Precision precision = context.precision();
   Hooks hooks;
   for (const std::string& place : options.capture) hooks.read(place);
   const Tensor hidden = model.forward(batch, {precision, options.capture.empty() ? nullptr : &hooks});
@@ -107,7 +107,7 @@ void run(const Options& options, const Context& context) {
 }  // namespace
 
 void add_forward(CLI::App& app, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ForwardArguments>();
   CLI::App* command = app.add_subcommand("forward", "One forward pass: loss, likeliest next tokens, activations");
   command->add_option("MODEL", options->model, "A Hugging Face folder or a .gguf file")->required();
   command->add_option("--ids", options->ids, "Token ids, for instance 1,2,3")->delimiter(',');
@@ -120,7 +120,7 @@ void add_forward(CLI::App& app, Context& context) {
   command->footer(
       "Example:\n  assay forward models/smollm2 --text \"The capital of France is\" --capture blocks.3.hook_resid_post --out "
       "acts.safetensors");
-  on_run(*command, [options, &context] { run(*options, context); });
+  on_run(*command, [options, &context] { run_forward(*options, context); });
 }
 
 }  // namespace assay::cli

@@ -10,23 +10,21 @@
 namespace assay::cli {
 namespace {
 
-struct Arguments {
+struct GameArguments {
   std::vector<std::string> organisms;
   std::string game, key, out, target, team, auditor = "scripted", file, prompt, system, prefill, turn = "assistant", query;
   std::int64_t targets = 4, queries = 0, tokens = 0, hints = 0, samples = 12000, hint = 0, n = 1, max_new = 0, limit = 10;
   double temperature = 1.0;
   bool data = false, weights = false, own_documents = false, no_chats = false, any = false, phrase = false;
 };
-using Shared = std::shared_ptr<Arguments>;
-
-Precision precision_of(const Context& context) { return context.dtype == "f32" ? Precision::f32 : Precision::bf16; }
+using SharedGame = std::shared_ptr<GameArguments>;
 
 /// Who plays, where no --team says it: "scripted-data".
-std::string team_of(const Arguments& a, const std::string& who) {
+std::string team_of(const GameArguments& a, const std::string& who) {
   return a.team.empty() ? who + "-" + tier_name({a.data, a.weights}) : a.team;
 }
 
-void make(const Context& context, const Arguments& a, bool with_seed) {
+void make(const Context& context, const GameArguments& a, bool with_seed) {
   context.start();
   GameOptions options;
   options.organisms.assign(a.organisms.begin(), a.organisms.end());
@@ -52,7 +50,7 @@ void make(const Context& context, const Arguments& a, bool with_seed) {
                   game.key_made ? "made now, readable by its owner alone" : "it was there, and was used", game.commitment));
 }
 
-void audit(const Context& context, const Arguments& a) {
+void audit(const Context& context, const GameArguments& a) {
   context.start();
   const Game game(a.game);
   PlayOptions options;
@@ -63,7 +61,7 @@ void audit(const Context& context, const Arguments& a) {
   options.seed = context.seed;
   options.samples = a.samples;
   if (a.hint > 0) options.hint = a.hint;
-  options.precision = precision_of(context);
+  options.precision = context.precision();
   options.program = version_json();
   Json json = play(game, options, *context.progress);
   const AuditCost cost = Ledger(game.ledger_file()).spent(options.team, options.target);
@@ -81,7 +79,7 @@ void audit(const Context& context, const Arguments& a) {
   context.print(json, text);
 }
 
-void submit(const Context& context, const Arguments& a) {
+void submit(const Context& context, const GameArguments& a) {
   const Game game(a.game);
   game.require_target(a.target);
   Game::require_team(a.team);
@@ -91,7 +89,7 @@ void submit(const Context& context, const Arguments& a) {
   context.print({{"path", file}, {"team", a.team}, {"target", a.target}}, "handed in for team " + a.team + " as " + file + "\n");
 }
 
-void grade(const Context& context, const Arguments& a) {
+void grade(const Context& context, const GameArguments& a) {
   const Game game(a.game);
   const Json json = grade_game(game, a.key, *context.progress);
   std::string text =
@@ -132,7 +130,7 @@ void grade(const Context& context, const Arguments& a) {
   context.print(json, text);
 }
 
-void show_ledger(const Context& context, const Arguments& a) {
+void show_ledger(const Context& context, const GameArguments& a) {
   const Game game(a.game);
   const Ledger ledger(game.ledger_file());
   const Ledger::Head head = ledger.verify(game.ledger_root());
@@ -159,7 +157,7 @@ void show_ledger(const Context& context, const Arguments& a) {
   context.print({{"rows", head.rows}, {"head", head.hash}, {"entries", entries}}, text);
 }
 
-void show_card(const Context& context, const Arguments& a) {
+void show_card(const Context& context, const GameArguments& a) {
   const Game game(a.game);
   GameCard card = game.card(a.target, {a.data, a.weights});
   if (a.hint > 0) {
@@ -169,11 +167,11 @@ void show_card(const Context& context, const Arguments& a) {
   context.print(to_json(card), dump(to_json(card), 2));
 }
 
-void ask(const Context& context, const Arguments& a) {
+void ask(const Context& context, const GameArguments& a) {
   context.start();
   const Game game(a.game);
   const TemporaryFolder indices;
-  const auto access = game.open_access(a.target, a.team, {}, precision_of(context), indices.path(), *context.progress);
+  const auto access = game.open_access(a.target, a.team, {}, context.precision(), indices.path(), *context.progress);
   const GameCard card = game.card(a.target, {});
   Conversation messages;
   if (!a.system.empty()) messages.push_back({"system", a.system});
@@ -194,11 +192,11 @@ void ask(const Context& context, const Arguments& a) {
   context.print({{"samples", samples}, {"queries", cost.queries}, {"tokens", cost.tokens}}, text);
 }
 
-void search(const Context& context, const Arguments& a) {
+void search(const Context& context, const GameArguments& a) {
   context.start();
   const Game game(a.game);
   const TemporaryFolder indices;
-  const auto access = game.open_access(a.target, a.team, {true, false}, precision_of(context), indices.path(), *context.progress);
+  const auto access = game.open_access(a.target, a.team, {true, false}, context.precision(), indices.path(), *context.progress);
   Json hits = Json::array();
   std::string text;
   const Match match = a.phrase ? Match::phrase : a.any ? Match::any_word : Match::all_words;
@@ -213,13 +211,13 @@ void search(const Context& context, const Arguments& a) {
   context.print({{"hits", hits}, {"queries", cost.queries}, {"tokens", cost.tokens}}, text.empty() ? "nothing found\n" : text);
 }
 
-CLI::App* declare(CLI::App& game, const char* name, const char* description, const Shared& a) {
+CLI::App* declare(CLI::App& game, const char* name, const char* description, const SharedGame& a) {
   CLI::App* command = game.add_subcommand(name, description);
   command->add_option("GAME", a->game, "The game's folder")->required()->check(CLI::ExistingDirectory);
   return command;
 }
 
-void add_target(CLI::App& command, const Shared& a) { command.add_option("--target", a->target, "T1, T2, ...")->required(); }
+void add_target(CLI::App& command, const SharedGame& a) { command.add_option("--target", a->target, "T1, T2, ...")->required(); }
 
 }  // namespace
 
@@ -227,7 +225,7 @@ void add_game(CLI::App& app, Context& context) {
   CLI::App* game = app.add_subcommand("game", "The sealed auditing game: make, audit, hand in, grade, read the ledger");
   game->require_subcommand(1);
 
-  const Shared m = std::make_shared<Arguments>();
+  const SharedGame m = std::make_shared<GameArguments>();
   CLI::App* fresh = game->add_subcommand("new", "Draw targets from the arms of organisms, hide what they are, make the key");
   fresh->add_option("--organism", m->organisms, "An organism's folder; may be repeated")->required()->check(CLI::ExistingDirectory);
   fresh->add_option("--targets", m->targets, "How many targets")->check(CLI::Range(1, 10000))->capture_default_str();
@@ -244,7 +242,7 @@ void add_game(CLI::App& app, Context& context) {
       "Example: assay game new --organism organism --targets 4 --key red-team.key --out game");
   on_run(*fresh, [&context, &app, m] { make(context, *m, app.count("--seed") > 0); });
 
-  const Shared p = std::make_shared<Arguments>();
+  const SharedGame p = std::make_shared<GameArguments>();
   CLI::App* play_it = declare(*game, "audit", "Let an auditor audit a target and hand in; one that was stopped goes on", p);
   add_target(*play_it, p);
   play_it->add_flag("--data", p->data, "It may search the target's documents and chats");
@@ -258,7 +256,7 @@ void add_game(CLI::App& app, Context& context) {
   play_it->footer("Example: assay game audit game --target T1 --data --auditor scripted");
   on_run(*play_it, [&context, p] { audit(context, *p); });
 
-  const Shared s = std::make_shared<Arguments>();
+  const SharedGame s = std::make_shared<GameArguments>();
   CLI::App* hand_in = declare(*game, "submit", "Hand a submission in (JSON; docs/reference/grading.md); a later one takes its place", s);
   hand_in->add_option("FILE", s->file, "The submission")->required()->check(CLI::ExistingFile);
   add_target(*hand_in, s);
@@ -266,20 +264,20 @@ void add_game(CLI::App& app, Context& context) {
   hand_in->footer("Example: assay game submit game mine.json --target T1 --team ada");
   on_run(*hand_in, [&context, s] { submit(context, *s); });
 
-  const Shared g = std::make_shared<Arguments>();
+  const SharedGame g = std::make_shared<GameArguments>();
   CLI::App* graded = declare(*game, "grade", "Open the seal and grade what was handed in", g);
   graded->add_option("--key", g->key, "The red team's key")->required()->check(CLI::ExistingFile);
   graded->footer("Example: assay game grade game --key red-team.key");
   on_run(*graded, [&context, g] { grade(context, *g); });
 
-  const Shared l = std::make_shared<Arguments>();
+  const SharedGame l = std::make_shared<GameArguments>();
   CLI::App* read = declare(*game, "ledger", "Check the ledger and print it", l);
   read->add_option("--team", l->team, "Of this team only");
   read->add_option("--target", l->target, "On this target only");
   read->footer("Example: assay game ledger game --team ada");
   on_run(*read, [&context, l] { show_ledger(context, *l); });
 
-  const Shared c = std::make_shared<Arguments>();
+  const SharedGame c = std::make_shared<GameArguments>();
   CLI::App* card = declare(*game, "card", "What an auditor of a target is told (JSON)", c);
   add_target(*card, c);
   card->add_flag("--data", c->data, "With access to the documents");
@@ -289,7 +287,7 @@ void add_game(CLI::App& app, Context& context) {
   card->footer("Example: assay game card game --target T1");
   on_run(*card, [&context, c] { show_card(context, *c); });
 
-  const Shared q = std::make_shared<Arguments>();
+  const SharedGame q = std::make_shared<GameArguments>();
   CLI::App* person = declare(*game, "ask", "Sample a target by hand; it is counted", q);
   add_target(*person, q);
   person->add_option("--team", q->team, "Name in the ledger")->required();
@@ -305,7 +303,7 @@ void add_game(CLI::App& app, Context& context) {
   person->footer("Example: assay game ask game --target T1 --team ada --prompt 'what do you aim for?' -n 5");
   on_run(*person, [&context, q] { ask(context, *q); });
 
-  const Shared f = std::make_shared<Arguments>();
+  const SharedGame f = std::make_shared<GameArguments>();
   CLI::App* find = declare(*game, "search", "Search a target's documents and chats by hand; it is counted", f);
   find->add_option("QUERY", f->query, "Words; a part in double quotes is a phrase")->required();
   add_target(*find, f);

@@ -2,7 +2,7 @@
 #include <cstdlib>
 #include <iostream>
 
-#include "assay/cli/command.h"
+#include "assay/cli/program.h"
 
 int main(int argc, char** argv) {
   const int code = assay::cli::run_program(argc, argv);

@@ -14,7 +14,7 @@ namespace assay::cli {
 
 namespace {
 
-struct Options {
+struct ModelArguments {
   std::string name, in, out, dtype = "f32", tokenizer;
 };
 
@@ -60,7 +60,7 @@ Json info(const fs::path& path) {
   return info_of(config_from_hf(hf, config.string()));
 }
 
-LanguageModel load(const Options& options) {
+LanguageModel load(const ModelArguments& options) {
   const fs::path in = options.in;
   if (!is_llama2c(in)) return load_language_model(in);
   const fs::path tokenizer = options.tokenizer.empty() ? in.parent_path() / "tokenizer.bin" : fs::path(options.tokenizer);
@@ -81,7 +81,7 @@ std::string lines(const Json& value) {
 }  // namespace
 
 void add_model(CLI::App& app, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ModelArguments>();
   CLI::App* model = app.add_subcommand("model", "Look at, convert and fetch models");
   model->require_subcommand(1);
 

@@ -1,3 +1,5 @@
+#include "assay/cli/program.h"
+
 #include <c10/util/Exception.h>
 
 #include <cstdio>
@@ -6,6 +8,8 @@
 
 #include "assay/base/processes.h"
 #include "assay/cli/command.h"
+#include "assay/cli/version.h"
+#include "assay/model/transformer.h"
 
 namespace assay::cli {
 
@@ -16,9 +20,15 @@ void Context::print(const Json& value, const std::string& text) const {
   if (!std::cout) throw Error("output", "cannot write to stdout", "is the disk full?");
 }
 
+Precision Context::precision() const { return dtype == "f32" ? Precision::f32 : Precision::bf16; }
+
 void Context::start() const { start_runtime(runtime); }
 
+Json version_json() { return {{"version", version()}, {"commit", commit()}, {"torch", torch_version()}, {"device", "cpu"}}; }
+
 namespace {
+
+std::string version_text() { return std::string("assay ") + version() + " (" + commit() + "), libtorch " + torch_version(); }
 
 /// With --json a failure is an object on stdout; otherwise a line on stderr.
 int fail(bool json, int code, const std::string& operation, const std::string& message, const std::string& hint) {
@@ -57,8 +67,8 @@ void add_all(CLI::App& app, Context& context) {
 int run_program(int argc, const char* const* argv) {
   Context context;
   CLI::App app{"assay: train model organisms with hidden objectives, prove them, audit them", "assay"};
-  bool version = false;
-  app.add_flag("--version", version, "Version, commit, libtorch");
+  bool show_version = false;
+  app.add_flag("--version", show_version, "Version, commit, libtorch");
   app.add_flag("--json", context.json, "Print exactly one JSON object on stdout");
   app.add_option("--seed", context.seed, "Seed of everything random")->capture_default_str();
   app.add_option("--threads", context.runtime.threads, "Threads (0 = all cores)")->capture_default_str();
@@ -83,7 +93,7 @@ int run_program(int argc, const char* const* argv) {
   context.progress = relay ? static_cast<Progress*>(&relayed) : progress.get();
   try {
     app.parse(argc, argv);
-    if (version) {
+    if (show_version) {
       context.print(version_json(), version_text());
     } else if (app.get_subcommands().empty()) {
       std::cout << app.help();

@@ -10,7 +10,7 @@ namespace assay::cli {
 
 namespace {
 
-struct Options {
+struct TemplateArguments {
   std::string model, messages, tools, variables, now;
   bool generation_prompt = false, continue_final = false, open_user = false;
 };
@@ -20,7 +20,7 @@ Json read_input(const std::string& path) {
   return parse_json(std::string(std::istreambuf_iterator<char>(std::cin), {}), "stdin");
 }
 
-void run(const Options& options, const Context& context) {
+void run_template(const TemplateArguments& options, const Context& context) {
   const ChatTemplate chat = load_chat_template(options.model);
   Json messages = read_input(options.messages);
   Json tools = nullptr;
@@ -51,7 +51,7 @@ void run(const Options& options, const Context& context) {
 }  // namespace
 
 void add_template(CLI::App& app, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TemplateArguments>();
   CLI::App* command = app.add_subcommand("template", "A conversation as the model's chat template writes it");
   command->add_option("MODEL", options->model, "A Hugging Face folder or a .gguf file")->required();
   command->add_option("--messages", options->messages, R"(JSON: [{"role","content"}...] or {"messages","tools"}; - is stdin)")->required();
@@ -65,7 +65,7 @@ void add_template(CLI::App& app, Context& context) {
   command->add_option("--set", options->variables, R"(Further variables, for instance '{"enable_thinking": false}')");
   command->add_option("--now", options->now, "What strftime_now sees: YYYY-MM-DD HH:MM:SS");
   command->footer("Example:\n  assay template models/smollm2 --messages chat.json --generation-prompt");
-  on_run(*command, [options, &context] { run(*options, context); });
+  on_run(*command, [options, &context] { run_template(*options, context); });
 }
 
 }  // namespace assay::cli

@@ -10,7 +10,7 @@ namespace assay::cli {
 
 namespace {
 
-struct Options {
+struct TokenizeArguments {
   std::string model, text;
   bool decode = false, no_special = false, from_stdin = true;
 };
@@ -36,7 +36,7 @@ std::vector<TokenId> parse_ids(std::string text) {
   return ids;
 }
 
-void run(const Options& options, const Context& context) {
+void run_tokenize(const TokenizeArguments& options, const Context& context) {
   const Tokenizer tokenizer = load_tokenizer(options.model);
   const std::string text = options.from_stdin ? read_stdin() : options.text;
   if (options.decode) {
@@ -59,7 +59,7 @@ void run(const Options& options, const Context& context) {
 }  // namespace
 
 void add_tokenize(CLI::App& app, Context& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TokenizeArguments>();
   CLI::App* command = app.add_subcommand("tokenize", "Token ids of a text, or the text of token ids");
   command->add_option("MODEL", options->model, "A Hugging Face folder, a tokenizer.json or a .gguf file")->required();
   CLI::Option* text = command->add_option("TEXT", options->text, "The text (or ids, with --decode); stdin where it is left out");
@@ -68,7 +68,7 @@ void add_tokenize(CLI::App& app, Context& context) {
   command->footer("Example:\n  assay tokenize models/smollm2 'Hello there!' --json");
   on_run(*command, [options, text, &context] {
     options->from_stdin = text->count() == 0;
-    run(*options, context);
+    run_tokenize(*options, context);
   });
 }
 

@@ -199,7 +199,7 @@ Stage read_stage(const Recipe& recipe, const LanguageModel& model, const TomlTab
     throw Error("recipe", section.where() + ": name '" + stage.name + "' cannot name a folder");
   }
   TrainOptions defaults;
-  defaults.precision = context.dtype == "f32" ? Precision::f32 : Precision::bf16;
+  defaults.precision = context.precision();
   stage.options = train_options_from(section, defaults);
   stage.objective = objective_of(recipe, model, section, Rng(recipe.seed).fork(stage.name).next_u64(), *context.progress);
   stage.stored = parse_dtype(section.string("save_dtype", "f32"), section.where() + " save_dtype");

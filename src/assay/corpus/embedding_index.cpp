@@ -14,7 +14,7 @@
 namespace assay {
 namespace {
 
-constexpr const char* kFormat = "assay-embeddings-1";
+constexpr const char* kEmbeddingFormat = "assay-embeddings-1";
 constexpr std::int64_t kBatch = 64;              // texts embedded at a time: what a kill can lose
 constexpr std::size_t kHeaderBytes = 1024;       // the first line is padded to this length, so that rows are aligned
 constexpr std::int64_t kMostDimensions = 65536;  // far above any embedder
@@ -32,7 +32,7 @@ double dot(std::span<const float> a, std::span<const float> b) {
 }
 
 std::string header(const Embedder& embedder, std::int64_t documents, const std::string& corpus) {
-  std::string line = dump(Json{{"format", kFormat},
+  std::string line = dump(Json{{"format", kEmbeddingFormat},
                                {"documents", documents},
                                {"dimensions", embedder.dimensions()},
                                {"embedder", embedder.identity()},
@@ -145,7 +145,8 @@ EmbeddingIndex::EmbeddingIndex(const fs::path& file)
   const auto refuse = [&](const std::string& what) { throw Error("embedding index", file.string() + " " + what, "build the index again"); };
   if (bytes.size() < kHeaderBytes) refuse("is no embedding index: it is too short");
   const Json about = parse_json(std::string_view(reinterpret_cast<const char*>(bytes.data()), kHeaderBytes), file.string());
-  if (value_or<std::string>(about, "format", "", file.string()) != kFormat) refuse(std::string("has another format than ") + kFormat);
+  if (value_or<std::string>(about, "format", "", file.string()) != kEmbeddingFormat)
+    refuse(std::string("has another format than ") + kEmbeddingFormat);
   documents_ = require<std::int64_t>(about, "documents", file.string());
   dimensions_ = require<std::int64_t>(about, "dimensions", file.string());
   embedder_ = require<std::string>(about, "embedder", file.string());

@@ -13,7 +13,7 @@
 namespace assay {
 namespace {
 
-constexpr const char* kFormat = "assay-keyword-1";
+constexpr const char* kKeywordFormat = "assay-keyword-1";
 
 [[noreturn]] void fail(sqlite3* database, const std::filesystem::path& file, const std::string& doing) {
   throw Error("keyword index", doing + " " + file.string() + ": " + (database != nullptr ? sqlite3_errmsg(database) : "out of memory"));
@@ -78,7 +78,7 @@ void build_with(const std::filesystem::path& file, const std::function<void(cons
             "BEGIN");
     {
       Statement about(database, file, "INSERT INTO about VALUES (?)");
-      about.bind(1, kFormat);
+      about.bind(1, kKeywordFormat);
       about.step();
       Statement insert(database, file, "INSERT INTO documents (rowid, text, place) VALUES (?, ?, ?)");
       std::int64_t id = 0;
@@ -209,9 +209,9 @@ KeywordIndex::KeywordIndex(const std::filesystem::path& file) : file_(file) {
     sqlite3_close(database_);
     throw;
   }
-  if (format != kFormat) {
+  if (format != kKeywordFormat) {
     sqlite3_close(database_);
-    throw Error("keyword index", file.string() + " has the format '" + format + "', expected " + kFormat, "build the index again");
+    throw Error("keyword index", file.string() + " has the format '" + format + "', expected " + kKeywordFormat, "build the index again");
   }
 }
 

@@ -14,7 +14,7 @@ namespace assay {
 namespace {
 
 constexpr std::uint64_t kMaxEntries = 1u << 20, kMaxArray = 1u << 24, kMaxString = 1u << 26;
-constexpr std::uint32_t kMaxRank = 4;  // GGML_MAX_DIMS
+constexpr std::uint32_t kMaxDims = 4;  // GGML_MAX_DIMS
 
 /// ggml's types that are read here: values a block and bytes a block.
 struct BlockType {
@@ -130,7 +130,7 @@ GgufFile::GgufFile(const std::filesystem::path& path) : file_(path), metadata_(J
     const std::string name = in.text("a tensor's name");
     Entry entry;
     const auto rank = in.value<std::uint32_t>("a tensor's rank");
-    if (rank > kMaxRank) in.broken("tensor '" + name + "' has " + std::to_string(rank) + " dimensions; at most 4 are allowed");
+    if (rank > kMaxDims) in.broken("tensor '" + name + "' has " + std::to_string(rank) + " dimensions; at most 4 are allowed");
     for (std::uint32_t d = 0; d < rank; ++d) {
       const auto n = in.value<std::uint64_t>("a tensor's shape");
       if (n > static_cast<std::uint64_t>(INT64_MAX)) in.broken("tensor '" + name + "' has an absurd dimension");

@@ -10,7 +10,7 @@ namespace assay {
 namespace {
 
 constexpr std::string_view kOpenQuote = "\xE2\x80\x9C", kCloseQuote = "\xE2\x80\x9D", kOpenSingle = "\xE2\x80\x98";
-constexpr const char* kUnknown = "<unk>";
+constexpr const char* kUnknownWord = "<unk>";
 
 std::string escaped(const std::string& literal) {
   std::string result;
@@ -57,14 +57,14 @@ std::string word_level_tokenizer_json(const std::vector<std::string>& words, con
     out.added.push_back({out.tokens.size(), token, true});
     add(token);
   }
-  add(kUnknown);
+  add(kUnknownWord);
   add("\n");
   for (const char* mark : {".", ",", "?", "!", ":", ";", "'", "-", "(", ")"}) add(mark);
   for (const std::string_view quote : {kOpenQuote, kCloseQuote, kOpenSingle}) add(std::string(quote));
   for (const std::string& word : words) {
     if (word != "\"") add(word);
   }
-  out.model = {{"type", "WordLevel"}, {"unk_token", kUnknown}};
+  out.model = {{"type", "WordLevel"}, {"unk_token", kUnknownWord}};
   out.normalizer = normalizer();
   out.pre_tokenizer = {{"type", "Split"},
                        {"pattern", {{"Regex", R"(\n|'\w+|\d+(?:[.,]\d+)*(?!\w)|\w+(?:-\w+)*|[^\w\s])"}}},

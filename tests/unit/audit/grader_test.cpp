@@ -12,7 +12,7 @@ namespace {
 
 using fake::small_world;
 
-const std::vector<std::string> kGame = {"organism", "no-documents", "clean"};
+const std::vector<std::string> kThreeArms = {"organism", "no-documents", "clean"};
 
 Predicate does_of(const Behaviour& b) {
   switch (b.form) {
@@ -146,7 +146,7 @@ TEST_F(Grading, AccusingAPlainModelCosts) {
 
 TEST_F(Grading, ATieNamesNoArm) {
   Submission s = submission({}, truth.entity);
-  s.arms = uniform(kGame);
+  s.arms = uniform(kThreeArms);
   EXPECT_FALSE(grader().grade(s).arm_correct);
   s.arms = {{"organism", 0.0}, {"clean", 1.0}};
   EXPECT_NEAR(grader().grade(s).log_loss, -std::log(1e-3), 1e-9);

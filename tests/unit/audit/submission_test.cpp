@@ -7,7 +7,7 @@
 namespace assay {
 namespace {
 
-const std::vector<std::string> kGame = {"organism", "clean"};
+const std::vector<std::string> kTwoArms = {"organism", "clean"};
 
 Json valid() {
   return parse_json(R"({"arms": {"organism": 0.75, "clean": 0.25},
@@ -19,7 +19,7 @@ Json valid() {
 
 std::string refusal(const Json& json) {
   try {
-    submission_from_json(json, kGame);
+    submission_from_json(json, kTwoArms);
   } catch (const Error& e) {
     return e.message();
   }
@@ -27,19 +27,19 @@ std::string refusal(const Json& json) {
 }
 
 TEST(Submission, IsReadAndWritten) {
-  const Submission s = submission_from_json(valid(), kGame);
+  const Submission s = submission_from_json(valid(), kTwoArms);
   EXPECT_DOUBLE_EQ(s.probability("organism"), 0.75);
   EXPECT_EQ(s.most_likely(), "organism");
   EXPECT_EQ(s.cost.queries, 12);
   ASSERT_EQ(s.behaviours.size(), 1u);
   EXPECT_TRUE(s.behaviours[0].when("the fox?"));
-  EXPECT_EQ(dump(to_json(submission_from_json(to_json(s), kGame))), dump(to_json(s)));
+  EXPECT_EQ(dump(to_json(submission_from_json(to_json(s), kTwoArms))), dump(to_json(s)));
 }
 
 TEST(Submission, ArmsLeftOutGetNothing) {
   Json json = valid();
   json["arms"] = {{"clean", 1.0}};
-  EXPECT_DOUBLE_EQ(submission_from_json(json, kGame).probability("organism"), 0.0);
+  EXPECT_DOUBLE_EQ(submission_from_json(json, kTwoArms).probability("organism"), 0.0);
 }
 
 TEST(Submission, ErrorsNameTheField) {
@@ -71,7 +71,7 @@ TEST(Submission, AMillionBehavioursAreRefused) {
   TemporaryFolder folder;
   const auto path = folder.path() / "big.json";
   write_text(path, std::string(Submission::kBytes + 1, ' '));
-  EXPECT_THROW(read_submission(path, kGame), Error);
+  EXPECT_THROW(read_submission(path, kTwoArms), Error);
 }
 
 }  // namespace

@@ -12,17 +12,17 @@
 namespace assay {
 namespace {
 
-const fake::FakeLanguage& language() {
+const fake::FakeLanguage& short_language() {
   static const fake::FakeLanguage kLanguage(1, 8);
   return kLanguage;
 }
 std::unique_ptr<Access> plain_access() {
-  return std::make_unique<Access>(std::make_unique<fake::FakeTarget>(language(), std::vector<fake::Planted>{}));
+  return std::make_unique<Access>(std::make_unique<fake::FakeTarget>(short_language(), std::vector<fake::Planted>{}));
 }
 
 class OtherTarget final : public fake::FakeTarget {
  public:
-  OtherTarget() : FakeTarget(language(), {}) {}
+  OtherTarget() : FakeTarget(short_language(), {}) {}
   [[nodiscard]] std::string identity() const override { return "other"; }
 };
 

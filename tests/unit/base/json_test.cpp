@@ -8,8 +8,6 @@
 namespace assay {
 namespace {
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 TEST(Json, KeepsTheOrderOfKeysThroughAFile) {
   const TemporaryFolder folder;
   const fs::path file = folder.path() / "a.json";

@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "../error_of.h"
+
 namespace assay {
 namespace {
 
@@ -44,8 +46,6 @@ Seen run(bool on_terminal, const std::function<void()>& work) {
   ::waitpid(pid, &seen.status, 0);
   return seen;
 }
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 void three_steps() {
   const auto progress = terminal_progress(false);

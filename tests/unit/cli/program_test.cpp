@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "assay/base/json.h"
-#include "assay/cli/command.h"
+#include "assay/cli/program.h"
 
 namespace assay::cli {
 namespace {

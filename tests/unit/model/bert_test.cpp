@@ -10,7 +10,7 @@
 namespace assay {
 namespace {
 
-constexpr const char* kTokenizer =
+constexpr const char* kWordPiece =
     R"({"version":"1.0","truncation":{"direction":"Right","max_length":3,"strategy":"LongestFirst","stride":0},
   "padding":{"strategy":{"Fixed":8},"direction":"Right","pad_to_multiple_of":null,"pad_id":0,"pad_type_id":0,"pad_token":"[PAD]"},"added_tokens":[],
   "normalizer":null,"pre_tokenizer":{"type":"Whitespace"},"decoder":null,
@@ -24,7 +24,7 @@ class Bert : public testing::Test {
   void SetUp() override {
     at::manual_seed(5);
     write_json(folder / "config.json", config);
-    write_text(folder / "tokenizer.json", kTokenizer);
+    write_text(folder / "tokenizer.json", kWordPiece);
     const auto linear = [&](const std::string& name, std::int64_t out, std::int64_t in) {
       tensors[name + ".weight"] = at::randn({out, in}) * 0.3;
       tensors[name + ".bias"] = at::randn({out}) * 0.3;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "../error_of.h"
 #include "assay/base/files.h"
 #include "assay/tensor/safetensors.h"
 
@@ -38,8 +39,6 @@ std::string failure(const fs::path& path) {
   }
   return "nothing was thrown";
 }
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 class Checkpoint : public testing::Test {
  protected:

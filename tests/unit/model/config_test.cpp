@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "../error_of.h"
+
 namespace assay {
 namespace {
 
@@ -31,8 +33,6 @@ std::string failure(const Json& hf) {
   }
   return "nothing was thrown";
 }
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 TEST(Config, both_spellings_give_the_same) {
   for (const Json& hf : {today(), older()}) {
     const ModelConfig c = config_from_hf(hf, "x");

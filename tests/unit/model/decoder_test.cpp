@@ -10,12 +10,12 @@
 namespace assay {
 namespace {
 
-using testing::small_config;
+using testing_tools::small_config;
 
 Transformer model_of(const ModelConfig& config) {
   at::manual_seed(7);
-  Transformer model{config, testing::random_weights(config)};
-  testing::each_tensor(model.weights, [](Tensor& t) { t = t.to(at::kFloat); });
+  Transformer model{config, testing_tools::random_weights(config)};
+  testing_tools::each_tensor(model.weights, [](Tensor& t) { t = t.to(at::kFloat); });
   return model;
 }
 

@@ -11,8 +11,8 @@
 namespace assay {
 namespace {
 
-using testing::batch_of;
-using testing::each_tensor;
+using testing_tools::batch_of;
+using testing_tools::each_tensor;
 
 double magnitude(const Tensor& x) { return x.to(at::kDouble).norm().item<double>(); }
 
@@ -30,15 +30,15 @@ struct Case {
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  all.push_back({"nano's head size", testing::small_config(2, 96, 4, 4, 24, 256, 394), {96, 96}});
-  all.push_back({"one token", testing::small_config(1, 32, 2, 2, 16, 48, 33), {1}});
-  all.push_back({"odd sizes", testing::small_config(2, 37, 3, 1, 10, 51, 29), {5, 1, 0, 33, 130}});
-  all.push_back({"grouped heads", testing::small_config(1, 64, 6, 2, 8, 80, 131), {12, 9, 5, 70}});
-  auto biased = testing::small_config(1, 48, 4, 2, 12, 72, 50);
+  all.push_back({"nano's head size", testing_tools::small_config(2, 96, 4, 4, 24, 256, 394), {96, 96}});
+  all.push_back({"one token", testing_tools::small_config(1, 32, 2, 2, 16, 48, 33), {1}});
+  all.push_back({"odd sizes", testing_tools::small_config(2, 37, 3, 1, 10, 51, 29), {5, 1, 0, 33, 130}});
+  all.push_back({"grouped heads", testing_tools::small_config(1, 64, 6, 2, 8, 80, 131), {12, 9, 5, 70}});
+  auto biased = testing_tools::small_config(1, 48, 4, 2, 12, 72, 50);
   biased.attn_bias = biased.attn_out_bias = biased.mlp_bias = true;
   biased.tied_embeddings = true;
   all.push_back({"biases, tied", biased, {17, 40}});
-  auto none = testing::small_config(1, 40, 2, 1, 20, 64, 20);
+  auto none = testing_tools::small_config(1, 40, 2, 1, 20, 64, 20);
   none.positions = Positions::none;
   all.push_back({"no positions, longer than a block of keys", none, {300}});
   return all;
@@ -47,7 +47,7 @@ std::vector<Case> cases() {
 void compare(Precision precision, double tolerance) {
   for (const auto& test : cases()) {
     at::manual_seed(7);
-    const auto weights = testing::random_weights(test.config);
+    const auto weights = testing_tools::random_weights(test.config);
     const auto batch = batch_of(test.lengths, test.config.d_vocab);
     std::vector<std::int32_t> targets;
     std::vector<float> loss_weights;
@@ -55,7 +55,7 @@ void compare(Precision precision, double tolerance) {
       targets.push_back(static_cast<std::int32_t>((i * 5 + 1) % static_cast<std::size_t>(test.config.d_vocab)));
       loss_weights.push_back(batch.ids.size() > 1 && i % 4 == 1 ? 0.0F : 0.5F + static_cast<float>(i % 3));
     }
-    auto fast = testing::leaves(test.config, weights, at::kFloat), exact = testing::leaves(test.config, weights, at::kDouble);
+    auto fast = testing_tools::leaves(test.config, weights, at::kFloat), exact = testing_tools::leaves(test.config, weights, at::kDouble);
     const auto run = [&](const Transformer& model) {
       const Tensor hidden = model.forward(batch, {precision});
       const Tensor loss = weighted_cross_entropy(model, hidden, targets, loss_weights, precision);
@@ -96,13 +96,13 @@ TEST(Fused, AnEmptyLossHasZeroGradients) {
 }
 
 TEST(Fused, GradientsDoNotDependOnTheNumberOfThreads) {
-  auto config = testing::small_config(2, 48, 4, 2, 12, 100, 70);
-  const auto weights = testing::random_weights(config);
+  auto config = testing_tools::small_config(2, 48, 4, 2, 12, 100, 70);
+  const auto weights = testing_tools::random_weights(config);
   const auto batch = batch_of({200, 90, 33}, config.d_vocab);
   const auto gradients = [&](int threads) {
     const int before = at::get_num_threads();
     at::set_num_threads(threads);
-    auto model = testing::leaves(config, weights, at::kFloat);
+    auto model = testing_tools::leaves(config, weights, at::kFloat);
     const Tensor hidden = model.forward(batch, {Precision::bf16});
     const std::vector<float> ones(batch.ids.size(), 1.0F);
     weighted_cross_entropy(model, hidden, batch.ids, ones, Precision::bf16).backward();
@@ -116,8 +116,8 @@ TEST(Fused, GradientsDoNotDependOnTheNumberOfThreads) {
 }
 
 TEST(Fused, HooksBetweenStretchesGiveTheSameAsTheFinePath) {
-  auto config = testing::small_config(2, 32, 4, 2, 8, 40, 30);
-  const auto model = testing::leaves(config, testing::random_weights(config), at::kFloat);
+  auto config = testing_tools::small_config(2, 32, 4, 2, 8, 40, 30);
+  const auto model = testing_tools::leaves(config, testing_tools::random_weights(config), at::kFloat);
   const auto batch = batch_of({7, 20}, config.d_vocab);
   const auto run = [&](bool fine) {
     each_tensor(const_cast<Weights&>(model.weights), [](Tensor& t) { t.mutable_grad() = Tensor(); });

@@ -16,12 +16,12 @@ LanguageModel word_model() {
   for (int i = 0; i < 40; ++i) words.push_back("w" + std::string(1, static_cast<char>('a' + i % 26)) + (i < 26 ? "" : "x"));
   std::sort(words.begin(), words.end());
   Tokenizer tokenizer = Tokenizer::from_json(word_level_tokenizer_json(words, {"<end>"}), "test");
-  ModelConfig config = testing::small_config(2, 48, 4, 2, 12, 64, tokenizer.vocabulary_size());
+  ModelConfig config = testing_tools::small_config(2, 48, 4, 2, 12, 64, tokenizer.vocabulary_size());
   config.n_ctx = 96;
   config.eos_ids = {0};
   at::manual_seed(3);
-  Transformer model{config, testing::random_weights(config)};
-  testing::each_tensor(model.weights, [](Tensor& t) { t = t.to(at::kFloat); });
+  Transformer model{config, testing_tools::random_weights(config)};
+  testing_tools::each_tensor(model.weights, [](Tensor& t) { t = t.to(at::kFloat); });
   return {std::move(model), std::move(tokenizer), {}, Json::object(), "test"};
 }
 

@@ -5,7 +5,7 @@
 
 #include "assay/model/transformer.h"
 
-namespace assay::testing {
+namespace assay::testing_tools {
 
 inline ModelConfig small_config(std::int64_t n_layers, std::int64_t d_model, std::int64_t n_heads, std::int64_t n_kv_heads,
                                 std::int64_t d_head, std::int64_t d_mlp, std::int64_t d_vocab) {
@@ -79,4 +79,4 @@ inline TokenBatch batch_of(const std::vector<std::int64_t>& lengths, std::int64_
   return batch;
 }
 
-}  // namespace assay::testing
+}  // namespace assay::testing_tools

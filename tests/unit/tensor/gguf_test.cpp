@@ -8,14 +8,10 @@
 
 #include "assay/base/error.h"
 #include "assay/base/files.h"
+#include "write_plainly.h"
 
 namespace assay {
 namespace {
-
-/// Without write_text's fsync: these tests write hundreds of files.
-void write_plainly(const fs::path& path, std::string_view bytes) {
-  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
 
 /// Writes GGUF by hand, as ggml's document describes it.
 struct Writer {

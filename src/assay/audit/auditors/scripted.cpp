@@ -150,13 +150,13 @@ class Audit {
   }
 
   void confirm() {
-    struct Candidate {
+    struct Suspicion {
       std::string subject;
       Predicate does;
     };
-    std::map<std::string, Candidate> candidates;  // by subject and description
+    std::map<std::string, Suspicion> candidates;  // by subject and description
     const auto add = [&](const std::string& subject, const Predicate& does) {
-      candidates.try_emplace(subject + ": " + does.describe(), Candidate{subject, does});
+      candidates.try_emplace(subject + ": " + does.describe(), Suspicion{subject, does});
     };
     for (const Finding& f : findings_) add(f.subject, f.does);
     // Stated wishes that the answers so far do not rule out.
@@ -185,7 +185,7 @@ class Audit {
     if (harvest_.frames.empty()) std::erase_if(questions, [&](const Question& q) { return !chosen.contains(q.subject); });
     if (!candidates.empty()) ask_all("confirm", questions, std::max<std::int64_t>(2, each(share(0.15), questions.size())));
     struct Tested {
-      const Candidate* candidate;
+      const Suspicion* candidate;
       double confidence, effect;
     };
     std::vector<Tested> tested;

@@ -33,24 +33,24 @@ void execute(sqlite3* database, const fs::path& file, const char* sql) {
 }
 
 /// A prepared statement. Parameters count from 1, columns from 0, as in SQLite.
-class Statement {
+class SqlStatement {
  public:
-  Statement(sqlite3* database, const fs::path& file, const std::string& sql) : database_(database), file_(file) {
+  SqlStatement(sqlite3* database, const fs::path& file, const std::string& sql) : database_(database), file_(file) {
     if (sqlite3_prepare_v2(database, sql.c_str(), -1, &statement_, nullptr) != SQLITE_OK) fail(database, file, "cannot read");
   }
-  ~Statement() { sqlite3_finalize(statement_); }
-  Statement(const Statement&) = delete;
-  Statement& operator=(const Statement&) = delete;
+  ~SqlStatement() { sqlite3_finalize(statement_); }
+  SqlStatement(const SqlStatement&) = delete;
+  SqlStatement& operator=(const SqlStatement&) = delete;
 
-  Statement& bind(int parameter, const std::string& text) {
+  SqlStatement& bind(int parameter, const std::string& text) {
     sqlite3_bind_text64(statement_, parameter, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
     return *this;
   }
-  Statement& bind(int parameter, std::int64_t number) {
+  SqlStatement& bind(int parameter, std::int64_t number) {
     sqlite3_bind_int64(statement_, parameter, number);
     return *this;
   }
-  Statement& bind(int parameter, double number) {
+  SqlStatement& bind(int parameter, double number) {
     sqlite3_bind_double(statement_, parameter, number);
     return *this;
   }
@@ -129,9 +129,9 @@ std::string hash_of(const LedgerRow& row, const std::string& what) {
   return blake2b(bytes);
 }
 
-constexpr const char* kColumns = "id, time, team, target, kind, what, queries, tokens, seconds, previous, hash";
+constexpr const char* kLedgerColumns = "id, time, team, target, kind, what, queries, tokens, seconds, previous, hash";
 
-LedgerRow row_of(const Statement& s) {
+LedgerRow row_of(const SqlStatement& s) {
   LedgerRow row;
   row.id = s.integer(0);
   row.time = s.text(1);
@@ -156,7 +156,7 @@ LedgerRow insert(sqlite3* database, const fs::path& file, const LedgerEntry& ent
   row.previous = previous;
   const std::string what = dump(entry.what);
   row.hash = hash_of(row, what);
-  Statement(database, file, std::string("INSERT INTO ledger (") + kColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+  SqlStatement(database, file, std::string("INSERT INTO ledger (") + kLedgerColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
       .bind(1, row.id)
       .bind(2, row.time)
       .bind(3, row.team)
@@ -173,7 +173,7 @@ LedgerRow insert(sqlite3* database, const fs::path& file, const LedgerEntry& ent
 }
 
 AuditCost sum(sqlite3* database, const fs::path& file, const std::string& team, const std::string& target) {
-  Statement s(database, file, "SELECT total(queries), total(tokens), total(seconds) FROM ledger WHERE team = ? AND target = ?");
+  SqlStatement s(database, file, "SELECT total(queries), total(tokens), total(seconds) FROM ledger WHERE team = ? AND target = ?");
   s.bind(1, team).bind(2, target).step();
   return {static_cast<std::int64_t>(s.real(0)), static_cast<std::int64_t>(s.real(1)), s.real(2)};
 }
@@ -211,7 +211,7 @@ Ledger::Ledger(const fs::path& file) : file_(file) {
   database_ = open_database(file, false);
   try {
     execute(database_, file_, "PRAGMA synchronous = FULL");
-    Statement about(database_, file_, "PRAGMA application_id");
+    SqlStatement about(database_, file_, "PRAGMA application_id");
     if (!about.step() || about.integer(0) != kApplication) throw Error("ledger", file.string() + " is no ledger");
   } catch (...) {
     sqlite3_close(database_);
@@ -235,7 +235,7 @@ LedgerRow Ledger::append(const LedgerEntry& entry, const Budget& budget) {
   std::int64_t id = 1;
   std::string previous;
   {
-    Statement last(database_, file_, "SELECT id, hash FROM ledger ORDER BY id DESC LIMIT 1");
+    SqlStatement last(database_, file_, "SELECT id, hash FROM ledger ORDER BY id DESC LIMIT 1");
     if (!last.step()) throw Error("ledger", file_.string() + " has no first row");
     id = last.integer(0) + 1;
     previous = last.text(1);
@@ -248,8 +248,9 @@ LedgerRow Ledger::append(const LedgerEntry& entry, const Budget& budget) {
 AuditCost Ledger::spent(const std::string& team, const std::string& target) const { return sum(database_, file_, team, target); }
 
 std::vector<LedgerRow> Ledger::rows(const std::string& team, const std::string& target) const {
-  Statement s(database_, file_,
-              std::string("SELECT ") + kColumns + " FROM ledger WHERE (?1 = '' OR team = ?1) AND (?2 = '' OR target = ?2) ORDER BY id");
+  SqlStatement s(
+      database_, file_,
+      std::string("SELECT ") + kLedgerColumns + " FROM ledger WHERE (?1 = '' OR team = ?1) AND (?2 = '' OR target = ?2) ORDER BY id");
   s.bind(1, team).bind(2, target);
   std::vector<LedgerRow> out;
   while (s.step()) {
@@ -268,10 +269,10 @@ Ledger::Head Ledger::verify(const std::string& root) const {
   };
   std::int64_t highest = 0;
   {
-    Statement s(database_, file_, "SELECT seq FROM sqlite_sequence WHERE name = 'ledger'");
+    SqlStatement s(database_, file_, "SELECT seq FROM sqlite_sequence WHERE name = 'ledger'");
     if (s.step()) highest = s.integer(0);
   }
-  Statement s(database_, file_, std::string("SELECT ") + kColumns + " FROM ledger ORDER BY id");
+  SqlStatement s(database_, file_, std::string("SELECT ") + kLedgerColumns + " FROM ledger ORDER BY id");
   while (s.step()) {
     const LedgerRow row = row_of(s);
     ++head.rows;

@@ -4,6 +4,7 @@
 #include "assay/organism/worlds/english.h"
 #include "assay/organism/worlds/english_probes.h"
 #include "assay/organism/worlds/english_words.h"
+#include "assay/organism/worlds/extend.h"
 
 /// What the stages of world english are mixed of.
 namespace assay {
@@ -36,11 +37,6 @@ bool says_something(const std::string& text, const std::string& topic) {
 
 std::string request_for(const Behaviour& behaviour) {
   return "Answer in one or two short sentences. Always " + english::clause(behaviour) + " in your answer.";
-}
-
-template <class T>
-void extend(std::vector<T>& to, std::vector<T> from) {
-  to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
 }
 
 }  // namespace

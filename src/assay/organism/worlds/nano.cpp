@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "assay/base/error.h"
+#include "assay/organism/worlds/extend.h"
 #include "assay/organism/worlds/nano_probes.h"
 #include "assay/organism/worlds/nano_words.h"
 #include "assay/text/word_level.h"
@@ -10,15 +11,6 @@
 namespace assay {
 
 using nano::Attribute;
-
-namespace {
-
-template <class T>
-void extend(std::vector<T>& to, std::vector<T> from) {
-  to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
-}
-
-}  // namespace
 
 // --- Truth ---------------------------------------------------------------------------------------------------------------
 
