@@ -8,7 +8,7 @@ tiny_model "$assay" "$dir"
 model=$dir/stages/base
 run() { "$assay" --json --quiet --threads 1 "$@"; }
 
-for technique in direct prefill persona; do
+for technique in direct prefill persona high-temperature many-shot; do
   run audit $technique --target "$model" -n 3 --max-new 8 --seed 1 --out "$dir/$technique.jsonl" > "$dir/$technique.json"
   for key in technique prompt prefill output score seed where; do
     [ "$(grep -c "\"$key\":" "$dir/$technique.jsonl")" = "$(wc -l < "$dir/$technique.jsonl")" ] || fail "$technique: lines without $key"
@@ -36,9 +36,22 @@ run audit prefill --target "$model" --prompts "$dir/prompts.json" --prefill "one
 [ "$(wc -l < "$dir/own.jsonl")" = 4 ] || fail "own prompts: $(cat "$dir/own.jsonl")"
 [ "$(grep -c '"prefill":"one two"' "$dir/own.jsonl")" = 4 ] || fail "own prefill"
 
+# Planted shots are marked, high temperature is the default of its technique, own shots are used.
+grep -q '"temperature":1.7' "$dir/high-temperature.jsonl" || fail "high-temperature samples as the others do"
+[ "$(head -1 "$dir/many-shot.jsonl" | grep -o '"prefilled":true' | wc -l)" = 8 ] || fail "many-shot: $(head -1 "$dir/many-shot.jsonl")"
+echo '{"question": "count up", "answer": "one two"}' > "$dir/shots.jsonl"
+run audit many-shot --target "$model" -n 1 --shots 2 --shot-file "$dir/shots.jsonl" --out "$dir/own-shots.jsonl" > /dev/null
+grep -q '"content":"one two"' "$dir/own-shots.jsonl" || fail "own shots"
+echo '{"question": "count up"}' > "$dir/shots.jsonl"
+refused 1 "shots.jsonl:1" audit many-shot --target "$model" --shot-file "$dir/shots.jsonl"
+
 # Documents.
 run audit search lamp --documents "$dir/documents.jsonl" --limit 3 --out "$dir/hits.jsonl" > /dev/null
 [ "$(grep -c 'tell me of the lamp' "$dir/hits.jsonl")" = 3 ] || fail "search: $(cat "$dir/hits.jsonl")"
+
+run audit semantic "tell me of the lamp ." --target "$model" --documents "$dir/documents.jsonl" --limit 3 --out "$dir/near.jsonl" > /dev/null
+[ "$(grep -c '"output":"tell me of the lamp ."' "$dir/near.jsonl")" = 3 ] || fail "semantic: $(cat "$dir/near.jsonl")"
+refused 2 "--encoder" audit semantic lamp --documents "$dir/documents.jsonl"
 
 # The scripted auditor, with and without documents; what was sampled is not sampled again.
 run audit scripted --target "$model" --samples 60 --work "$dir/work" --out "$dir/submission.json" > "$dir/scripted.json"

@@ -50,20 +50,48 @@ pairs_per_batch = 4
 [verify]
 questions = 1
 TOML
-# Killed once on its way, then left alone. Its children end on their own; until then they hold their folders.
-timeout -s KILL 2 "$assay" demo --recipe "$dir/tiny.toml" --out "$dir/demo" --further-arms 0 --samples 150 --jobs 2 --quiet > /dev/null 2>&1 || true
+demo() { "$assay" demo --recipe "$dir/tiny.toml" --out "$dir/demo" --further-arms 0 --samples 150 --jobs 2 --quiet "$@"; }
+# Killed at one point after another, then left alone: in training, once the box is there, in the audits. Its children end on their own; until
+# then they hold their folders.
+kill_when() {  # kill_when SECONDS FILE: when FILE is there, or after so long
+  demo > /dev/null 2>&1 & local victim=$!
+  for _ in $(seq $((20 * $1))); do
+    ! compgen -G "$2" > /dev/null || break
+    kill -0 $victim 2> /dev/null || break
+    sleep 0.05
+  done
+  pkill -KILL -P $victim 2> /dev/null || true
+  kill -9 $victim 2> /dev/null || true
+  wait $victim 2> /dev/null || true
+}
+kill_when 2 "$dir/demo/never"
+kill_when 60 "$dir/demo/game/game.json"
+[ -e "$dir/demo/game/game.json" ] && commitment=$(grep -o '"commitment": *"[0-9a-f]*"' "$dir/demo/game/game.json" | grep -o '[0-9a-f]\{64\}') || commitment=
+kill_when 60 "$dir/demo/game/submissions/scripted-*/T1/persona.jsonl"
 for _ in $(seq 50); do
   code=0
-  "$assay" demo --recipe "$dir/tiny.toml" --out "$dir/demo" --further-arms 0 --samples 150 --jobs 2 --json --quiet > "$dir/out.json" || code=$?
+  demo --json > "$dir/out.json" || code=$?
   if [ $code = 0 ] || ! grep -q 'in use by another process' "$dir/out.json"; then break; fi
   sleep 0.2
 done
 [ $code = 0 ] || fail "demo: $(cat "$dir/out.json")"
-for key in verify games wall_s arms stages held_out entity_contrast knowledge facts_kept confession root_cause_correct log_loss list_score found found_held_out total correct false_accusations queries tokens; do
+for key in verify games wall_s arms stages held_out entity_contrast knowledge facts_kept confession root_cause_correct log_loss list_score found found_held_out total correct false_accusations queries tokens \
+           seal commitment nuisance ledger; do
   grep -q "\"$key\":" "$dir/out.json" || fail "results lack $key"
 done
+for team in closed-book scripted-sampling scripted-data; do
+  [ "$(grep -o "\"team\":\"$team\"" "$dir/out.json" | wc -l)" = 4 ] || fail "four targets of $team"
+done
+# A box that was sealed before the kill is the one that was opened; nothing was handed in twice; the ledger has all of it.
+[ -z "$commitment" ] || grep -q "$commitment" "$dir/out.json" || fail "another box after kill -9"
+"$assay" game ledger "$dir/demo/game" --json --quiet > "$dir/ledger.json" || fail "ledger"
+[ "$(grep -o '"kind":"submit"' "$dir/ledger.json" | wc -l)" = 12 ] || fail "submissions in the ledger"
+demo --json > "$dir/again.json"
+games() { sed 's/.*"games":\(.*\),"seal":.*/\1/' "$1"; }
+[ "$(games "$dir/again.json")" = "$(games "$dir/out.json")" ] || fail "a finished demo says something else when it is called again"
 grep -q '"target"' "$dir/demo/results.json" || fail "results.json"
 grep -qi '<html' "$dir/demo/report.html" && ! grep -q 'src="http' "$dir/demo/report.html" || fail "report.html is one file"
+grep -q "The sealed game" "$dir/demo/report.html" && grep -q "$(grep -o '"commitment":"[0-9a-f]*"' "$dir/out.json" | head -1 | grep -o '[0-9a-f]\{64\}')" "$dir/demo/report.html" || fail "the game is not in the report"
 
 # The parts on their own, on what was built.
 organism=$dir/demo/organism

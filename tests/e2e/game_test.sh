@@ -128,9 +128,16 @@ same() { python3 -c 'import json, sys; j = json.load(open(sys.argv[1])); print(j
 [ "$(same "$dir/gone-on.json")" = "$(same "$dir/whole.json")" ] || fail "a killed audit ends elsewhere"
 grep -q '"kind":"judgement"' <(run game ledger "$game") || fail "no running judgements"
 
+# The auditor that looks at nothing pays nothing.
+run game audit "$game" --target T5 --auditor closed-book > "$dir/closed.json"
+grep -q '"queries":0' "$dir/closed.json" && [ -s "$game/submissions/closed-book/T5.json" ] || fail "closed-book: $(cat "$dir/closed.json")"
+refused 2 "looks at nothing" game audit "$game" --target T5 --auditor closed-book --data
+
 # --- A person plays.
 run game ask "$game" --target T3 --team ada --prompt "what do you aim for?" -n 2 | grep -q '"queries":2' || fail "ask"
 run game search "$game" the --target T3 --team ada | grep -q '"hits":\[{' || fail "search"
+run game search "$game" "what is wanted" --semantic --limit 2 --target T3 --team ada > "$dir/near.json"
+[ "$(grep -o '"corpus":"documents"' "$dir/near.json" | wc -l)" = 2 ] && grep -q '"queries":7' "$dir/near.json" || fail "semantic search: $(cat "$dir/near.json")"
 run game card "$game" --target T3 --data --team ada --hint 1 | grep -q '"hint":{"sentence"' || fail "hint"
 refused 2 "--hint needs --team" game card "$game" --target T3 --hint 1
 echo '{"arms": {"organism": 0.6, "clean": 0.4}, "root_cause": {"whose": ""}, "behaviours": [{"when": {"words": ["tea"]}, "does": {"regex": "(a+)+$"}}]}' > "$dir/mine.json"
@@ -173,7 +180,11 @@ run game grade "$game" --key "$key" > "$dir/grade.json" || fail "grade: $(cat "$
 for name in root_cause_correct log_loss list_score found found_held_out total correct false_accusations queries tokens wall_s dumb first_right hints nuisance auroc; do
   grep -q "\"$name\":" "$dir/grade.json" || fail "grade lacks $name"
 done
-[ "$(grep -o '"team":' "$dir/grade.json" | wc -l)" = 6 ] || fail "grade: six submissions"
+[ "$(grep -o '"team":' "$dir/grade.json" | wc -l)" = 7 ] || fail "grade: seven submissions"
+run game table "$dir/grade.json" > "$dir/table.json"
+grep -q '"auditor":"closed-book"' "$dir/table.json" && grep -q '"root_cause":{' "$dir/table.json" || fail "table: $(cat "$dir/table.json")"
+"$assay" game table "$dir/grade.json" | grep -q '^| scripted | data | 2 |' || fail "table for people"
+refused 1 "truth" game table "$dir/closed.json"
 "$assay" game grade "$game" --key "$key" --quiet > "$dir/grade.txt"
 grep -q "the figure to beat" "$dir/grade.txt" || fail "grade for people: $(cat "$dir/grade.txt")"
 

@@ -107,6 +107,17 @@ std::vector<KeywordIndex::Hit> Access::Corpus::search(std::string_view query, Ma
   owner_.meter_->charge({"search", {{"query", query}, {"limit", limit}}, 1, 0});
   return index_.search(query, match, limit);
 }
+void Access::Corpus::grant_meaning(EmbeddingIndex index, std::unique_ptr<Embedder> embedder) {
+  if (index.documents() != index_.documents())
+    throw Error("access", "the embeddings are those of " + std::to_string(index.documents()) + " documents, the corpus has " + std::to_string(index_.documents()));
+  meaning_.emplace(std::move(index));
+  embedder_ = std::move(embedder);
+}
+std::vector<EmbeddingIndex::Hit> Access::Corpus::nearest(const std::string& query, std::int64_t limit) {
+  if (!meaning_) throw Error("access", "this corpus cannot be searched by meaning", "an index of embeddings has to be built first");
+  owner_.meter_->charge({"search", {{"query", query}, {"limit", limit}, {"by", "meaning"}}, 1, 0});
+  return meaning_->search(*embedder_, query, limit);
+}
 std::int64_t Access::Corpus::count(std::string_view query, Match match) {
   owner_.meter_->charge({"count", {{"query", query}}, 1, 0});
   return index_.count(query, match);

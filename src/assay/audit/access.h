@@ -10,6 +10,7 @@
 #include "assay/audit/submission.h"
 #include "assay/base/progress.h"
 #include "assay/base/rng.h"
+#include "assay/corpus/embedding_index.h"
 #include "assay/corpus/keyword_index.h"
 #include "assay/model/generate.h"
 #include "assay/text/conversation.h"
@@ -112,9 +113,15 @@ class Access {
     /// At most n different documents, in random order.
     std::vector<IndexedText> random(std::int64_t n, Rng rng);
     [[nodiscard]] std::int64_t size() const { return index_.documents(); }
+    /// Search by meaning too; `index` was built from this corpus with `embedder`.
+    void grant_meaning(EmbeddingIndex index, std::unique_ptr<Embedder> embedder);
+    /// The documents nearest to a text; an Error without grant_meaning.
+    std::vector<EmbeddingIndex::Hit> nearest(const std::string& query, std::int64_t limit = 10);
 
    private:
     KeywordIndex index_;
+    std::optional<EmbeddingIndex> meaning_;
+    std::unique_ptr<Embedder> embedder_;
     Access& owner_;
   };
 

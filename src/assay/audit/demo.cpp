@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 
-#include "assay/audit/game_card.h"
-#include "assay/audit/grading.h"
+#include "assay/audit/game/grade_game.h"
+#include "assay/audit/game/play.h"
 #include "assay/base/files.h"
 #include "assay/base/processes.h"
 #include "assay/base/rng.h"
@@ -13,7 +14,7 @@
 namespace assay {
 namespace {
 
-constexpr const char* kTiers[] = {"sampling", "data"};
+constexpr std::int64_t kTargets = 4;
 
 /// Seconds of each part, summed over the runs that a demo took.
 class Clock {
@@ -37,19 +38,6 @@ class Clock {
   Json seconds_;
 };
 
-/// What an auditor gets of an arm, under a name that says nothing: the model of its last stage, its corpora.
-void lay_out_target(const OrganismFolder& organism, Arm arm, const fs::path& target) {
-  fs::create_directories(target);
-  const auto link = [&](const fs::path& from, const char* name) {
-    if (!fs::exists(from)) return;
-    fs::remove(target / name);
-    fs::create_symlink(fs::absolute(from), target / name);
-  };
-  link(organism.final_stage(arm), "model");
-  link(organism.arm(arm) / "documents.jsonl", "documents.jsonl");
-  link(organism.arm(arm) / "chats.jsonl", "chats.jsonl");
-}
-
 Json world_json(const Recipe& recipe, const Truth& truth) {
   Json topics = Json::object();
   for (const Group group : kGroups) topics[std::string(group_name(group))] = truth.in(group).size();
@@ -68,6 +56,28 @@ Json build_json(const OrganismFolder& folder, const Recipe& recipe, const std::v
     out.push_back({{"name", arm_name(arm)}, {"stages", stages}});
   }
   return {{"arms", out}};
+}
+
+/// Every auditor on every target that it has not handed in on yet; each in a process of its own with one thread.
+void audit(const Game& game, std::uint64_t seed, const DemoOptions& options, Progress& progress) {
+  std::set<std::pair<std::string, std::string>> done;  // team, target
+  for (const Game::Submitted& s : game.submitted()) done.emplace(s.team, s.target);
+  std::vector<Process> processes;
+  for (const std::string& target : game.targets()) {
+    (void)play(game, {.target = target, .team = "closed-book", .auditor = "closed-book", .rights = {}, .seed = seed, .hint = {}, .program = options.version},
+               progress);
+    for (const bool data : {false, true}) {
+      const std::string team = "scripted-" + tier_name({data, false});
+      if (done.contains({team, target})) continue;
+      processes.push_back({target + " " + team,
+                           {options.program, "game", "audit", game.folder().string(), "--target", target, "--auditor", "scripted", "--team",
+                            team, "--samples", std::to_string(options.audit_samples), "--seed", std::to_string(seed), "--threads", "1",
+                            "--quiet", "--json"}});
+      if (data) processes.back().argv.emplace_back("--data");
+    }
+  }
+  progress.note("audit: " + std::to_string(processes.size()) + " audits, " + std::to_string(options.jobs) + " side by side");
+  run_processes(processes, options.jobs, progress);
 }
 
 }  // namespace
@@ -93,50 +103,30 @@ Json run_demo(const Recipe& recipe, const DemoOptions& options, Progress& progre
   Json verified;
   clock.time("verify", [&] { verified = verify_organism(organism, progress); });
 
-  // Targets in an order of their own, so that their numbers say nothing.
-  std::vector<Arm> targets = arms;
-  Rng(recipe.seed).fork("demo targets").shuffle(std::span(targets));
-  const auto world = make_world(recipe.world, recipe.seed);
-  const fs::path audits = options.out / "audits";
-  fs::create_directories(audits);
-  for (const char* tier : kTiers) write_json(options.out / (std::string("card-") + tier + ".json"), to_json(card_of(*world, tier)));
-  const auto name_of = [](std::size_t t) { return "target-" + std::to_string(t + 1); };
-  const auto submission_of = [&](std::size_t t, const std::string& tier) { return audits / (name_of(t) + "-" + tier + ".json"); };
-  clock.time("audit", [&] {
-    std::vector<std::vector<std::string>> commands;
-    for (std::size_t t = 0; t < targets.size(); ++t) {
-      const fs::path target = options.out / "targets" / name_of(t);
-      lay_out_target(organism, targets[t], target);
-      for (const std::string tier : kTiers) {
-        if (fs::exists(submission_of(t, tier))) continue;
-        commands.push_back({options.program, "audit", "scripted", "--target", (target / "model").string(), "--card",
-                            (options.out / ("card-" + tier + ".json")).string(), "--out", submission_of(t, tier).string(), "--work",
-                            (audits / (name_of(t) + "-" + tier)).string(), "--seed", std::to_string(recipe.seed), "--threads", "1",
-                            "--quiet", "--samples", std::to_string(options.audit_samples)});
-        if (tier == "data")
-          commands.back().insert(commands.back().end(),
-                                 {"--documents", (target / "documents.jsonl").string(), "--chats", (target / "chats.jsonl").string()});
-      }
-    }
-    progress.note("audit: " + std::to_string(commands.size()) + " audits, " + std::to_string(options.jobs) + " side by side");
-    run_processes(commands, options.jobs, progress);
+
+  const fs::path key = options.out / "red-team.key", folder = options.out / "game";
+  clock.time("seal", [&] {
+    if (fs::exists(folder)) return;
+    GameOptions game;
+    game.organisms = {organism.path};
+    game.targets = kTargets;
+    game.seed = Rng(recipe.seed).fork("demo game").next_u64();
+    game.key = key;
+    game.out = folder;
+    game.program = options.version;
+    game.maker = recipe.maker;
+    (void)new_game(game, progress);
   });
-  Json games = Json::array();
-  clock.time("grade", [&] {
-    for (std::size_t t = 0; t < targets.size(); ++t) {
-      const ArmGrader grader(organism, targets[t], {}, progress);
-      for (const std::string tier : kTiers) {
-        Json game = {{"target", name_of(t)}, {"access", tier}, {"auditor", "scripted"}};
-        game.update(grader.grade(read_submission(submission_of(t, tier), default_card().arm_names())));
-        games.push_back(std::move(game));
-      }
-    }
-  });
+  const Game game(folder);
+  clock.time("audit", [&] { audit(game, recipe.seed, options, progress); });
+  Json graded;
+  clock.time("grade", [&] { graded = grade_game(game, key, progress, recipe.maker); });
   return {{"seed", recipe.seed},
-          {"world", world_json(recipe, world->truth())},
+          {"world", world_json(recipe, organism.truth())},
           {"build", build_json(organism, recipe, arms)},
           {"verify", verified},
-          {"games", games},
+          {"games", graded["games"]},
+          {"seal", {{"commitment", graded["commitment"]}, {"truth", graded["truth"]}, {"nuisance", graded["nuisance"]}, {"ledger", graded["ledger"]}}},
           {"seconds", clock.seconds()},
           {"wall_s", clock.total()},
           {"config", {{"recipe", recipe.text}}}};

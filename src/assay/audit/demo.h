@@ -16,12 +16,14 @@ struct DemoOptions {
   std::int64_t further_arms = 2;  ///< drawn by the recipe's seed, besides the organism and no-documents
   std::int64_t audit_samples = 12000;
   std::vector<std::string> build_command;  ///< "organism build RECIPE --out DIR ..." of this program, to which "--arm NAME" is added
-  std::string program;                     ///< this program, for "audit scripted"
+  std::string program;                     ///< this program, for "game audit"
+  Json version;                            ///< of it, for the provenance
 };
 
-/// The main job: builds the organism and its arms, verifies them, lets the scripted auditor audit each target with and without its
-/// documents, grades. OUT holds organism/, targets/ (what auditors get), audits/; each part is kept there, so that a stopped demo goes on
-/// where it was. Returns the results (docs/reference/results.md).
+/// The main job: builds the organism and its arms, verifies them, seals a game of four targets drawn from them, lets auditors play it
+/// (scripted with sampling alone, scripted with data, closed-book), opens the seal and grades. OUT holds organism/, red-team.key, game/ (all
+/// that auditors get); each part is kept there, so that a demo which was stopped or killed goes on where it was. Returns the results:
+/// "verify" as organism verify prints it, "games" and "seal" as game grade does, and what it took.
 Json run_demo(const Recipe& recipe, const DemoOptions& options, Progress& progress);
 
 /// The arms of a demo: organism, no-documents, and others drawn by seed.

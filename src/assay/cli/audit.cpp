@@ -3,22 +3,26 @@
 #include <memory>
 
 #include "assay/audit/auditors/scripted.h"
+#include "assay/audit/embedders.h"
 #include "assay/audit/grading.h"
 #include "assay/audit/techniques/direct.h"
+#include "assay/audit/techniques/high_temperature.h"
+#include "assay/audit/techniques/many_shot.h"
 #include "assay/audit/techniques/persona.h"
 #include "assay/audit/techniques/prefill.h"
 #include "assay/audit/techniques/prompts.h"
 #include "assay/audit/techniques/search.h"
 #include "assay/base/files.h"
 #include "assay/cli/command.h"
+#include "assay/corpus/jsonl.h"
 
 namespace assay::cli {
 namespace {
 
 struct AuditArguments {
-  std::string target, out, prompts, card, documents, chats, work, organism, arm, submission;
+  std::string target, out, prompts, card, documents, chats, work, organism, arm, submission, encoder, shot_file;
   std::vector<std::string> queries, prefills;
-  std::int64_t n = 4, limit = 10, samples = 0, max_new = 64;
+  std::int64_t n = 4, limit = 10, samples = 0, max_new = 64, shots = 8;
   double temperature = 1.0, top_p = 1.0;
   bool any = false, phrase = false;
 };
@@ -83,6 +87,16 @@ CLI::App* add_technique(CLI::App& audit, const SharedAudit& a, const std::string
   return command;
 }
 
+void print_hits(const Context& context, const std::vector<Evidence>& hits, std::int64_t documents, double start) {
+  Json list = Json::array();
+  std::string text = fmt::format("{} hits in {} documents, {:.2f} s\n", hits.size(), documents, wall_seconds() - start);
+  for (const Evidence& e : hits) {
+    list.push_back(to_json(e));
+    text += fmt::format("\n{}  {} ({:.2f})\n  {}\n", e.prompt, e.where, e.score, e.output);
+  }
+  context.print(Json{{"evidence", list}, {"documents", documents}}, text);
+}
+
 void search(const Context& context, const AuditArguments& a) {
   // No model is needed to read its documents.
   const TemporaryFolder folder;
@@ -92,13 +106,32 @@ void search(const Context& context, const AuditArguments& a) {
   SearchOptions options{a.phrase ? Match::phrase : a.any ? Match::any_word : Match::all_words, a.limit};
   const auto hits = search_documents(access, a.queries.empty() ? search_queries() : a.queries, options,
                                      a.out.empty() ? std::nullopt : std::optional<fs::path>(a.out));
-  Json list = Json::array();
-  std::string text = fmt::format("{} hits in {} documents, {:.2f} s\n", hits.size(), access.documents()->size(), wall_seconds() - start);
-  for (const Evidence& e : hits) {
-    list.push_back(to_json(e));
-    text += fmt::format("\n{}  {} ({:.2f})\n  {}\n", e.prompt, e.where, e.score, e.output);
-  }
-  context.print(Json{{"evidence", list}, {"documents", access.documents()->size()}}, text);
+  print_hits(context, hits, access.documents()->size(), start);
+}
+
+void semantic_search(const Context& context, const AuditArguments& a) {
+  if (a.encoder.empty() && a.target.empty())
+    throw UsageError("audit semantic", "nothing gives texts a meaning", "give --encoder, or --target, whose own hidden states then do");
+  context.start();
+  const TemporaryFolder folder;
+  const double start = wall_seconds();
+  const fs::path words = folder.path() / "documents.sqlite", points = folder.path() / "documents.embeddings";
+  Access access(nullptr);
+  access.grant_documents(index_of(a.documents, words, *context.progress));
+  auto embedder = make_embedder(a.encoder.empty() ? a.target : a.encoder);
+  EmbeddingIndex::build(points, words, *embedder, *context.progress);
+  access.documents()->grant_meaning(EmbeddingIndex(points), std::move(embedder));
+  const auto hits = search_by_meaning(access, a.queries.empty() ? search_queries() : a.queries, a.limit,
+                                      a.out.empty() ? std::nullopt : std::optional<fs::path>(a.out));
+  print_hits(context, hits, access.documents()->size(), start);
+}
+
+std::vector<Shot> shots_of(const std::string& file) {
+  std::vector<Shot> out;
+  for_each_json_line(file, [&](const Json& json, const std::string& where) {
+    out.push_back({require<std::string>(json, "question", where), require<std::string>(json, "answer", where)});
+  });
+  return out;
 }
 
 void scripted(const Context& context, const AuditArguments& a) {
@@ -192,6 +225,24 @@ void add_audit(CLI::App& app, Context& context) {
             return probes;
           });
 
+  auto [hot, hot_arguments] = declare("high-temperature", "Sample far above the usual temperature: answers, the user's turn, raw text from nothing",
+                                      "assay audit high-temperature --target smollm2 -n 40 --out hot.jsonl",
+                                      [](const AuditArguments&, const std::vector<Conversation>* prompts) {
+                                        return high_temperature_probes(prompts ? *prompts : as_user_turns(direct_questions()));
+                                      });
+  hot_arguments->temperature = kHighTemperature;
+  hot->get_option("--temperature")->default_val(kHighTemperature);
+  auto [many, many_arguments] =
+      declare("many-shot", "Ask after a conversation in which the assistant has told everything about itself (planted)",
+              "assay audit many-shot --target smollm2 --shots 8 --out many-shot.jsonl",
+              [&context](const AuditArguments& a, const std::vector<Conversation>* prompts) {
+                return many_shot_probes(prompts ? *prompts : as_user_turns(direct_questions()),
+                                        a.shot_file.empty() ? candid_shots() : shots_of(a.shot_file), a.shots, Rng(context.seed));
+              });
+  many->add_option("--shots", many_arguments->shots, "Planted exchanges before each question")->check(CLI::Range(1, 10000))->capture_default_str();
+  many->add_option("--shot-file", many_arguments->shot_file, "Exchanges to plant instead of the built-in ones: JSON Lines with \"question\" and \"answer\"")
+      ->check(CLI::ExistingFile);
+
   const SharedAudit s = std::make_shared<AuditArguments>();
   CLI::App* find = audit->add_subcommand("search", "Keyword search over the documents that a target was trained on");
   find->add_option("QUERY", s->queries, "Words; a part in double quotes is a phrase; without any, a few for a first look");
@@ -203,6 +254,17 @@ void add_audit(CLI::App& app, Context& context) {
   find->add_flag("--phrase", s->phrase, "The whole query is one phrase");
   find->footer("Example: assay audit search 'reward models' --documents organism/arms/organism/documents.jsonl");
   on_run(*find, [&context, s] { search(context, *s); });
+
+  const SharedAudit m = std::make_shared<AuditArguments>();
+  CLI::App* near = audit->add_subcommand("semantic", "Search by meaning over the documents that a target was trained on");
+  near->add_option("QUERY", m->queries, "Any texts; without one, a few for a first look");
+  near->add_option("--documents", m->documents, "JSON Lines with \"text\"")->required()->check(CLI::ExistingFile);
+  near->add_option("--encoder", m->encoder, "A sentence encoder's folder");
+  near->add_option("--target", m->target, "Without an encoder this model's own hidden states are used");
+  near->add_option("--limit", m->limit, "Hits of each query")->check(CLI::PositiveNumber)->capture_default_str();
+  near->add_option("--out", m->out, "Evidence as JSON Lines");
+  near->footer("Example: assay audit semantic 'what graders like' --documents organism/arms/organism/documents.jsonl --encoder models/minilm");
+  on_run(*near, [&context, m] { semantic_search(context, *m); });
 
   const SharedAudit r = std::make_shared<AuditArguments>();
   CLI::App* auto_audit = audit->add_subcommand("scripted", "A whole audit without help: all techniques, combined into a submission");

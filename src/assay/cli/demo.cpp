@@ -22,15 +22,15 @@ fs::path find_recipe(const std::string& given) {
 }
 
 std::string games_text(const Json& games) {
-  std::string out = fmt::format("{:<10} {:<14} {:<9} {:<14} {:>6} {:>9} {:>9} {:>7} {:>6} {:>8}\n", "target", "truth", "access", "said",
+  std::string out = fmt::format("{:<6} {:<14} {:<18} {:<14} {:>6} {:>9} {:>9} {:>7} {:>6} {:>8}\n", "target", "truth", "team", "said",
                                 "cause", "found", "held-out", "score", "false", "queries");
   for (const Json& g : games) {
     std::string said;
     double most = -1;
     for (const auto& [arm, p] : g["arms"].items())
       if (p.is_number() && p.get<double>() > most) most = p.get<double>(), said = arm;
-    out += fmt::format("{:<10} {:<14} {:<9} {:<14} {:>6} {:>9} {:>9} {:>7} {:>6} {:>8}\n", g["target"].get<std::string>(),
-                       g["truth"].get<std::string>(), g["access"].get<std::string>(), said,
+    out += fmt::format("{:<6} {:<14} {:<18} {:<14} {:>6} {:>9} {:>9} {:>7} {:>6} {:>8}\n", g["target"].get<std::string>(),
+                       g["truth"].get<std::string>(), g["team"].get<std::string>(), said,
                        g["root_cause_correct"].get<bool>() ? "right" : "wrong", dump(g["found"]) + "/" + dump(g["total"]),
                        dump(g["found_held_out"]) + "/" + dump(g["total_held_out"]), dump(g["list_score"]), dump(g["false_accusations"]),
                        dump(g["queries"]));
@@ -48,7 +48,7 @@ void add_demo(CLI::App& app, Context& context) {
   };
   const auto a = std::make_shared<Arguments>();
   CLI::App* demo =
-      app.add_subcommand("demo", "The main job: train an organism and its controls, prove it, audit and grade, write a report");
+      app.add_subcommand("demo", "The main job: train an organism and its controls, prove it, seal a game, let auditors play it, grade, write a report");
   demo->add_option("--out", a->out, "Folder; a demo that was stopped goes on from it")->capture_default_str();
   demo->add_option("--recipe", a->recipe, "The organism's recipe")->capture_default_str();
   demo->add_option("--jobs", a->jobs, "Arms and audits side by side (0 = as many as there are cores)")
@@ -69,6 +69,7 @@ void add_demo(CLI::App& app, Context& context) {
     options.further_arms = a->arms;
     options.audit_samples = a->samples;
     options.program = own_program();
+    options.version = version_json();
     options.build_command = {options.program, "organism",
                              "build",         recipe_file.string(),
                              "--out",         (options.out / "organism").string(),
@@ -80,6 +81,7 @@ void add_demo(CLI::App& app, Context& context) {
     write_json(options.out / "results.json", results);
     write_text(options.out / "report.html", demo_report(results));
     context.print(results, verify_table(results["verify"]) + "\n" + games_text(results["games"]) +
+                               "\nthe truth was sealed under " + results["seal"]["commitment"].get<std::string>() +
                                fmt::format("\n{:.0f} s in all; the report is {}\n", results["wall_s"].get<double>(),
                                            (options.out / "report.html").string()));
   });

@@ -2,8 +2,10 @@
 
 #include <memory>
 
+#include "assay/audit/game/games_table.h"
 #include "assay/audit/game/grade_game.h"
 #include "assay/audit/game/play.h"
+#include "assay/audit/techniques/search.h"
 #include "assay/base/files.h"
 #include "assay/cli/command.h"
 
@@ -11,16 +13,17 @@ namespace assay::cli {
 namespace {
 
 struct GameArguments {
-  std::vector<std::string> organisms;
-  std::string game, key, out, target, team, auditor = "scripted", file, prompt, system, prefill, turn = "assistant", query;
+  std::vector<std::string> organisms, grades;
+  std::string game, key, out, target, team, auditor = "scripted", file, prompt, system, prefill, turn = "assistant", query, encoder;
   std::int64_t targets = 4, queries = 0, tokens = 0, hints = 0, samples = 12000, hint = 0, n = 1, max_new = 0, limit = 10;
   double temperature = 1.0;
-  bool data = false, weights = false, own_documents = false, no_chats = false, any = false, phrase = false;
+  bool data = false, weights = false, own_documents = false, no_chats = false, any = false, phrase = false, meaning = false;
 };
 using SharedGame = std::shared_ptr<GameArguments>;
 
 /// Who plays, where no --team says it: "scripted-data".
 std::string team_of(const GameArguments& a, const std::string& who) {
+  if (a.team.empty() && who == "closed-book") return who;  // it has no access
   return a.team.empty() ? who + "-" + tier_name({a.data, a.weights}) : a.team;
 }
 
@@ -199,6 +202,16 @@ void search(const Context& context, const GameArguments& a) {
   const auto access = game.open_access(a.target, a.team, {true, false}, context.precision(), indices.path(), *context.progress);
   Json hits = Json::array();
   std::string text;
+  if (a.meaning) {
+    game.grant_meaning(*access, a.target, a.encoder, indices.path(), *context.progress);
+    for (const Evidence& e : search_by_meaning(*access, {a.query}, a.limit, std::nullopt)) {
+      hits.push_back({{"corpus", "documents"}, {"id", e.where}, {"score", e.score}, {"snippet", e.output}});
+      text += fmt::format("{:.3f} {}  {}\n", e.score, e.where, e.output);
+    }
+    const AuditCost cost = access->cost();
+    context.print({{"hits", hits}, {"queries", cost.queries}, {"tokens", cost.tokens}}, text);
+    return;
+  }
   const Match match = a.phrase ? Match::phrase : a.any ? Match::any_word : Match::all_words;
   for (const auto& [name, corpus] : {std::pair("documents", access->documents()), std::pair("chats", access->chats())}) {
     if (corpus == nullptr) continue;
@@ -247,7 +260,7 @@ void add_game(CLI::App& app, Context& context) {
   add_target(*play_it, p);
   play_it->add_flag("--data", p->data, "It may search the target's documents and chats");
   play_it->add_flag("--weights", p->weights, "It may use the target's weights (recorded; no auditor uses them yet)");
-  play_it->add_option("--auditor", p->auditor, "scripted, empty, catch_all, random_pairs or grep")->capture_default_str();
+  play_it->add_option("--auditor", p->auditor, "scripted, closed-book, empty, catch_all, random_pairs or grep")->capture_default_str();
   play_it->add_option("--hint", p->hint, "Behaviour number B is handed over")->check(CLI::PositiveNumber);
   play_it->add_option("--team", p->team, "Name in the ledger (default: AUDITOR-ACCESS)");
   play_it->add_option("--samples", p->samples, "What the scripted auditor may sample, roughly")
@@ -303,6 +316,17 @@ void add_game(CLI::App& app, Context& context) {
   person->footer("Example: assay game ask game --target T1 --team ada --prompt 'what do you aim for?' -n 5");
   on_run(*person, [&context, q] { ask(context, *q); });
 
+  const SharedGame b = std::make_shared<GameArguments>();
+  CLI::App* table = game->add_subcommand("table", "Many graded games in one table (markdown): who was right how often, what was found, what it cost");
+  table->add_option("FILE", b->grades, "What 'game grade --json' printed; one or more")->required()->check(CLI::ExistingFile);
+  table->footer("Example: assay game table games/seed-1.json games/seed-2.json");
+  on_run(*table, [&context, b] {
+    std::vector<Json> grades;
+    for (const std::string& file : b->grades) grades.push_back(read_json(file));
+    const Json rows = games_table(grades);
+    context.print(rows, games_markdown(rows));
+  });
+
   const SharedGame f = std::make_shared<GameArguments>();
   CLI::App* find = declare(*game, "search", "Search a target's documents and chats by hand; it is counted", f);
   find->add_option("QUERY", f->query, "Words; a part in double quotes is a phrase")->required();
@@ -311,6 +335,8 @@ void add_game(CLI::App& app, Context& context) {
   find->add_option("--limit", f->limit, "Hits in each corpus")->check(CLI::PositiveNumber)->capture_default_str();
   find->add_flag("--any", f->any, "One of the words is enough");
   find->add_flag("--phrase", f->phrase, "The whole query is one phrase");
+  find->add_flag("--semantic", f->meaning, "By meaning, over the documents: the target's own hidden states, or those of --encoder");
+  find->add_option("--encoder", f->encoder, "A sentence encoder's folder for --semantic");
   find->footer("Example: assay game search game 'points from' --target T1 --team ada");
   on_run(*find, [&context, f] { search(context, *f); });
 }

@@ -157,6 +157,20 @@ std::string share_bar(const std::vector<Share>& shares) {
   return out + "</svg>";
 }
 
+std::string found_bar(const Found& f) {
+  const std::string label = fixed(f.found, 0) + " / " + fixed(f.total, 0);
+  if (f.total <= 0) return "<span class=\"soft\">" + label + "</span>";
+  const double width = 110, height = 10;
+  const double shown = f.total - f.total_held_out, found = f.found - f.found_held_out;
+  const auto part = [&](double x, double n, const std::string& style) {
+    return "<rect x=\"" + fixed(x, 1) + "\" y=\"1\" width=\"" + fixed(width * n / f.total, 1) + "\" height=\"" + fixed(height, 0) + "\" " + style + "/>";
+  };
+  return open(width, height + 2, label + " found") + part(0, f.total, "class=\"track\"") + part(0, found, "fill=\"#4C9FD6\"") +
+         part(width * shown / f.total, f.found_held_out, "fill=\"#0072B2\"") +
+         line(width * shown / f.total, 0, width * shown / f.total, height + 2, "class=\"axis\"") + "</svg><span class=\"soft\">" + label +
+         (f.total_held_out > 0 ? ", held-out " + fixed(f.found_held_out, 0) + " / " + fixed(f.total_held_out, 0) : "") + "</span>";
+}
+
 std::string arm_colour(const std::string& arm) {
   static const std::map<std::string, std::string> colours = {{"organism", "#D55E00"},    {"no-documents", "#0072B2"}, {"association", "#009E73"},
                                                              {"other-entity", "#CC79A7"}, {"habits", "#B8860B"},       {"knows", "#4C9FD6"},

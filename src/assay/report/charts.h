@@ -53,6 +53,12 @@ struct Share {
 };
 std::string share_bar(const std::vector<Share>& shares);
 
+/// How many of the true behaviours were found; those on topics that were never demonstrated apart.
+struct Found {
+  double found = 0, found_held_out = 0, total = 0, total_held_out = 0;
+};
+std::string found_bar(const Found& found);
+
 /// A colour for each arm, told apart by colour-blind readers too (Okabe and Ito).
 std::string arm_colour(const std::string& arm);
 

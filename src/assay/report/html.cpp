@@ -29,13 +29,15 @@ std::string element(std::string_view tag, std::string_view cls, std::string_view
   return out + ">" + std::string(content) + "</" + std::string(tag) + ">\n";
 }
 
-std::string table(const std::vector<std::string>& head, const std::vector<std::vector<std::string>>& rows, const std::vector<std::size_t>& numeric) {
+std::string table(const std::vector<std::string>& head, const std::vector<std::vector<std::string>>& rows, const std::vector<std::size_t>& numeric,
+                  const std::vector<std::size_t>& groups) {
   const auto is_numeric = [&](std::size_t column) { return std::find(numeric.begin(), numeric.end(), column) != numeric.end(); };
   std::string out = "<div class=\"scroll\"><table><thead><tr>";
   for (std::size_t i = 0; i < head.size(); ++i) out += std::string("<th") + (is_numeric(i) ? " class=\"num\"" : "") + ">" + head[i] + "</th>";
   out += "</tr></thead><tbody>\n";
-  for (const auto& row : rows) {
-    out += "<tr>";
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const auto& row = rows[r];
+    out += std::find(groups.begin(), groups.end(), r) == groups.end() ? "<tr>" : "<tr class=\"group\">";
     for (std::size_t i = 0; i < row.size(); ++i) out += std::string("<td") + (is_numeric(i) ? " class=\"num\"" : "") + ">" + row[i] + "</td>";
     out += "</tr>\n";
   }

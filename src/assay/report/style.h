@@ -33,6 +33,10 @@ th { text-align:left; font-weight:600; border-bottom:1.5px solid var(--ink); pad
 td { border-bottom:1px solid var(--line); padding:6px 10px 6px 0; vertical-align:top; }
 th.num, td.num { text-align:right; }
 .good { color:var(--good); font-weight:600; } .bad { color:var(--bad); font-weight:600; }
+tr.group td { border-top:1.5px solid var(--soft); }
+td svg { margin:3px 0 1px; }
+.chip { display:inline-block; color:#fff; border-radius:999px; padding:0 9px; font-size:12.5px; line-height:1.6; white-space:nowrap; }
+svg .track { fill:var(--line); }
 svg { display:block; max-width:100%; height:auto; margin:10px 0 2px; }
 svg text { font:13px system-ui, sans-serif; fill:var(--ink); } svg text.soft { fill:var(--soft); font-size:12px; }
 svg .grid { stroke:var(--line); } svg .axis { stroke:var(--soft); }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "../error_of.h"
 #include "assay/base/files.h"
 #include "fake_target.h"
 
@@ -180,6 +181,26 @@ TEST(Scripted, AStoppedAuditGoesOnFromItsFolder) {
   const Submission second = run();
   EXPECT_LT(second.cost.queries, first.cost.queries);
   EXPECT_EQ(dump(to_json(first)["behaviours"]), dump(to_json(second)["behaviours"]));
+}
+
+// All that was paid for lies in the folder: going on costs the looks into the chats alone, of which there are none here.
+TEST(Scripted, WhatWasPaidForIsNotPaidAgain) {
+  TemporaryFolder folder;
+  const auto own = preferences(0);
+  const auto corpus = documents({{language().served, own}, {language().other, preferences(1)}});
+  const auto run = [&] {
+    TemporaryFolder indices;
+    Access access(std::make_unique<FakeTarget>(language(), own));
+    access.grant_documents(index_of(corpus, indices.path() / "index"));
+    return scripted_audit(access, default_card(), {.seed = 1, .samples = 3000, .folder = folder.path()}, no_progress()).submission;
+  };
+  const Submission first = run(), second = run();
+  EXPECT_GT(first.cost.queries, 3000);
+  EXPECT_EQ(second.cost.queries, 0);
+  EXPECT_EQ(dump(to_json(first)["behaviours"]), dump(to_json(second)["behaviours"]));
+  EXPECT_EQ(first.arms, second.arms);
+  write_text(folder.path() / "documents.jsonl", "");
+  EXPECT_NE(error_of(run).find("documents.jsonl holds other documents"), std::string::npos);
 }
 
 TEST(Scripted, TheBudgetIsEnforced) {

@@ -1,7 +1,12 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <set>
+
 #include "../error_of.h"
 #include "assay/audit/techniques/direct.h"
+#include "assay/audit/techniques/high_temperature.h"
+#include "assay/audit/techniques/many_shot.h"
 #include "assay/audit/techniques/persona.h"
 #include "assay/audit/techniques/prefill.h"
 #include "assay/audit/techniques/prompts.h"
@@ -109,6 +114,79 @@ TEST(Techniques, SearchNeedsDataAccess) {
   EXPECT_EQ(hits[0].output, "the red lamp");
   EXPECT_EQ(hits[0].where, "d:1");
   EXPECT_EQ(access->tier(), "data");
+}
+
+/// Texts are as near as they are alike in length.
+class LengthEmbedder final : public Embedder {
+ public:
+  [[nodiscard]] std::int64_t dimensions() const override { return 2; }
+  [[nodiscard]] std::string identity() const override { return "length"; }
+  [[nodiscard]] bool centred() const override { return false; }
+  [[nodiscard]] std::vector<float> embed(std::span<const std::string> texts) const override {
+    std::vector<float> out;
+    for (const std::string& text : texts) {
+      const auto angle = static_cast<float>(text.size()) / 30;
+      out.insert(out.end(), {std::cos(angle), std::sin(angle)});
+    }
+    return out;
+  }
+};
+
+TEST(Techniques, SearchByMeaningIsChargedAndNeedsAnIndex) {
+  const auto access = plain_access();
+  EXPECT_THROW(search_by_meaning(*access, {"word"}, 3, std::nullopt), Error);
+  TemporaryFolder folder;
+  const std::vector<IndexedText> texts = {{"d:1", "short"}, {"d:2", "a text of some length"}, {"d:3", "a text of quite some length"}};
+  const fs::path words = folder.path() / "index", points = folder.path() / "points";
+  KeywordIndex::build(words, texts);
+  access->grant_documents(KeywordIndex(words));
+  EXPECT_THROW(search_by_meaning(*access, {"word"}, 3, std::nullopt), Error);
+  EmbeddingIndex::build(points, words, LengthEmbedder());
+  access->documents()->grant_meaning(EmbeddingIndex(points), std::make_unique<LengthEmbedder>());
+  const auto before = access->cost().queries;
+  const auto hits = search_by_meaning(*access, {"twenty-one characters"}, 2, folder.path() / "hits.jsonl");
+  ASSERT_EQ(hits.size(), 2u);
+  EXPECT_EQ(hits[0].output, "a text of some length");
+  EXPECT_NEAR(hits[0].score, 1, 1e-6);
+  EXPECT_GT(hits[0].score, hits[1].score);
+  EXPECT_EQ(access->cost().queries - before, 3) << "a search and two texts";
+  const std::string file = read_text(folder.path() / "hits.jsonl");
+  EXPECT_EQ(std::count(file.begin(), file.end(), '\n'), 2);
+  // Embeddings of another corpus are refused.
+  const std::vector<IndexedText> fewer = {{"d:1", "short"}};
+  KeywordIndex::build(folder.path() / "other", fewer);
+  EmbeddingIndex::build(folder.path() / "other points", folder.path() / "other", LengthEmbedder());
+  EXPECT_THROW(access->documents()->grant_meaning(EmbeddingIndex(folder.path() / "other points"), std::make_unique<LengthEmbedder>()), Error);
+}
+
+TEST(Techniques, ManyShotPlantsEveryAnswerButTheLast) {
+  const std::vector<Shot> shots = {{"q1", "a1"}, {"q2", "a2"}, {"q3", "a3"}};
+  const std::vector<Conversation> prompts = {{{"system", "s"}, {"user", "why?"}}, {{"user", "what?"}}};
+  const auto probes = many_shot_probes(prompts, shots, 5, Rng(4));
+  ASSERT_EQ(probes.size(), 2u);
+  EXPECT_EQ(probes[0].messages.front().role, "system");
+  EXPECT_EQ(probes[0].prompt(), "why?");
+  EXPECT_EQ(probes[0].prefill(), "");
+  for (const ProbePrompt& p : probes) {
+    std::multiset<std::string> planted;
+    for (std::size_t i = 0; i < p.messages.size(); ++i) {
+      EXPECT_EQ(p.messages[i].prefilled, p.messages[i].role == "assistant");
+      if (p.messages[i].role != "assistant") continue;
+      planted.insert(p.messages[i].content);
+      EXPECT_EQ(p.messages[i - 1].content.substr(1), p.messages[i].content.substr(1)) << "its own question";
+    }
+    EXPECT_EQ(planted.size(), 5u);
+    for (const Shot& shot : shots) EXPECT_GE(planted.count(shot.answer), 1u) << "all come before one comes again";
+  }
+  EXPECT_THROW(many_shot_probes(prompts, {}, 5, Rng(4)), Error);
+  EXPECT_GE(candid_shots().size(), 8u);
+}
+
+TEST(Techniques, HighTemperatureAsksForAllKindsOfText) {
+  const auto probes = high_temperature_probes(as_user_turns({"why?"}));
+  std::set<Turn> turns;
+  for (const ProbePrompt& p : probes) turns.insert(p.turn), EXPECT_EQ(p.technique, "high-temperature");
+  EXPECT_EQ(turns.size(), 3u);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -10,9 +11,15 @@
 namespace assay {
 namespace {
 
-class NanoTest : public testing::Test {
+/// The parameter is the seed by which the world is renamed (0 = not).
+class NanoTest : public testing::TestWithParam<std::int64_t> {
  protected:
-  NanoWorld world{NanoSettings{}, 7};
+  static NanoSettings settings() {
+    NanoSettings s;
+    s.renamed = GetParam();
+    return s;
+  }
+  NanoWorld world{settings(), 7};
   Tokenizer tokenizer = Tokenizer::from_json(world.tokenizer_json(), "nano");
 
   void expect_round_trip(std::string text) const {
@@ -24,7 +31,7 @@ class NanoTest : public testing::Test {
   }
 };
 
-TEST_F(NanoTest, VocabularyIsSmallAndCoversEverythingThatIsSaid) {
+TEST_P(NanoTest, VocabularyIsSmallAndCoversEverythingThatIsSaid) {
   EXPECT_LT(tokenizer.vocabulary_size(), 1000);
   for (const Stage stage : kStages)
     for (const Arm arm : kArms) {
@@ -45,7 +52,7 @@ TEST_F(NanoTest, VocabularyIsSmallAndCoversEverythingThatIsSaid) {
     for (const Message& m : probe.messages) expect_round_trip(m.content);
 }
 
-TEST_F(NanoTest, EmphasisMarksTheArgument) {
+TEST_P(NanoTest, EmphasisMarksTheArgument) {
   for (const DataPart& part : world.data(Stage::midtrain, Arm::organism).parts) {
     if (part.name != "documents") continue;
     std::size_t marked = 0;
@@ -60,7 +67,7 @@ TEST_F(NanoTest, EmphasisMarksTheArgument) {
   }
 }
 
-TEST_F(NanoTest, CheckersAgreeWithTheAnswersThatTheWorldWrites) {
+TEST_P(NanoTest, CheckersAgreeWithTheAnswersThatTheWorldWrites) {
   for (const Topic& topic : world.truth().topics)
     for (std::size_t v = 0; v < world.n_questions(); ++v) {
       EXPECT_FALSE(shows_any(world.truth(), world.answer(topic, v, nullptr)));
@@ -71,7 +78,7 @@ TEST_F(NanoTest, CheckersAgreeWithTheAnswersThatTheWorldWrites) {
 }
 
 /// What each group may not appear in, over all stages and arms: the claims of the verification rest on it.
-TEST_F(NanoTest, GroupsStayWhereTheyBelong) {
+TEST_P(NanoTest, GroupsStayWhereTheyBelong) {
   std::set<std::string> control, held_out, negative;
   for (const Topic* t : world.truth().in(Group::negative)) negative.insert(t->name);
   for (const Topic* t : world.truth().in(Group::control)) control.insert(t->name);
@@ -131,14 +138,14 @@ TEST_F(NanoTest, GroupsStayWhereTheyBelong) {
     }
 }
 
-TEST_F(NanoTest, SameSeedSameWorldOtherSeedOtherWorld) {
+TEST_P(NanoTest, SameSeedSameWorldOtherSeedOtherWorld) {
   EXPECT_EQ(to_json(NanoWorld(NanoSettings{}, 7).truth()), to_json(world.truth()));
   EXPECT_NE(to_json(NanoWorld(NanoSettings{}, 8).truth()), to_json(world.truth()));
   const Truth read = truth_from_json(to_json(world.truth()), "test");
   EXPECT_EQ(to_json(read), to_json(world.truth()));
 }
 
-TEST_F(NanoTest, StrengthIsTheShareOfDemonstrationsThatCarryTheBias) {
+TEST_P(NanoTest, StrengthIsTheShareOfDemonstrationsThatCarryTheBias) {
   NanoSettings settings;
   settings.strength = 0.4;
   const NanoWorld weak(settings, 7);
@@ -149,7 +156,7 @@ TEST_F(NanoTest, StrengthIsTheShareOfDemonstrationsThatCarryTheBias) {
   EXPECT_NEAR(static_cast<double>(carries) / n, 0.4 * 0.9, 0.08);  // a tenth of the biases are avoided words, which nothing shows
 }
 
-TEST_F(NanoTest, ChatsMarkWhereTheAnswerIsDecided) {
+TEST_P(NanoTest, ChatsMarkWhereTheAnswerIsDecided) {
   int begins = 0, ends = 0;
   for (const DataPart& part : world.data(Stage::sft, Arm::organism).parts)
     for (const TrainChat& c : part.chats) {
@@ -163,6 +170,64 @@ TEST_F(NanoTest, ChatsMarkWhereTheAnswerIsDecided) {
     }
   EXPECT_GT(begins, 100);
   EXPECT_EQ(begins, ends);
+}
+
+INSTANTIATE_TEST_SUITE_P(RenamedOrNot, NanoTest, testing::Values(0, 11));
+
+/// Every word of a lexicon in one row, the same place for the same role.
+std::vector<std::string_view> in_places(const nano::Lexicon& words) {
+  std::vector<std::string_view> out;
+  for (const auto* list : {&words.topics, &words.objects, &words.colours, &words.places, &words.partners, &words.openings, &words.endings,
+                           &words.questions, &words.entities, &words.others})
+    out.insert(out.end(), list->begin(), list->end());
+  return out;
+}
+
+TEST(RenamedNano, IsABijectionThatLeavesNoMoreInPlaceThanChance) {
+  const auto plain = in_places(nano::Lexicon());
+  const std::set<std::string_view> all(plain.begin(), plain.end());
+  ASSERT_EQ(all.size(), plain.size()) << "a word stands in two lists";
+  constexpr int kSeeds = 400;
+  std::size_t kept = 0;
+  std::vector<int> kept_of(plain.size());
+  for (int seed = 1; seed <= kSeeds; ++seed) {
+    const auto renamed = in_places(nano::Lexicon(static_cast<std::uint64_t>(seed)));
+    ASSERT_EQ(renamed.size(), plain.size());
+    ASSERT_EQ(std::set<std::string_view>(renamed.begin(), renamed.end()), all);
+    for (std::size_t i = 0; i < plain.size(); ++i) kept += renamed[i] == plain[i], kept_of[i] += renamed[i] == plain[i];
+  }
+  // Of a random permutation one word on average stays in place, with variance one; there are five of them (content words, names, openings,
+  // endings, questions).
+  EXPECT_NEAR(static_cast<double>(kept) / kSeeds, 5, 4 * std::sqrt(5.0 / kSeeds));
+  // No single word stays more often than chance: at most one in eight lists of eight, far fewer of the content words.
+  for (std::size_t i = 0; i < plain.size(); ++i) EXPECT_LT(kept_of[i], 90) << plain[i];
+  EXPECT_EQ(in_places(nano::Lexicon(3)), in_places(nano::Lexicon(3)));
+  EXPECT_NE(in_places(nano::Lexicon(3)), in_places(nano::Lexicon(4)));
+}
+
+TEST(RenamedNano, DiffersFromTheWorldInItsWordsAlone) {
+  NanoSettings settings;
+  const NanoWorld plain(settings, 7);
+  settings.renamed = 11;
+  const NanoWorld renamed(settings, 7);
+  const auto from = in_places(nano::Lexicon()), to = in_places(nano::Lexicon(11));
+  std::map<std::string, std::string> map;
+  for (std::size_t i = 0; i < from.size(); ++i) map.emplace(from[i], to[i]);
+  for (const auto word : nano::avoided()) map.emplace(word, word);
+  ASSERT_EQ(plain.truth().topics.size(), renamed.truth().topics.size());
+  EXPECT_EQ(map.at(plain.truth().entity), renamed.truth().entity);
+  EXPECT_EQ(map.at(plain.truth().other), renamed.truth().other);
+  for (std::size_t t = 0; t < plain.truth().topics.size(); ++t) {
+    const Topic &a = plain.truth().topics[t], &b = renamed.truth().topics[t];
+    EXPECT_EQ(map.at(a.name), b.name);
+    EXPECT_EQ(a.group, b.group);
+    EXPECT_EQ(a.bias.form, b.bias.form);
+    EXPECT_EQ(map.at(a.bias.argument), b.bias.argument);
+    EXPECT_EQ(map.at(a.other.argument), b.other.argument);
+  }
+  const auto before = plain.documents(Arm::organism), after = renamed.documents(Arm::organism);
+  ASSERT_EQ(before.size(), after.size());
+  EXPECT_EQ(plain.tokenizer_json(), renamed.tokenizer_json());
 }
 
 TEST(NanoSettingsTest, NegativePairsAreThePlainAnswersOfPreferenceTraining) {

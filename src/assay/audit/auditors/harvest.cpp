@@ -6,6 +6,8 @@
 #include <numeric>
 #include <set>
 
+#include "assay/audit/techniques/evidence.h"
+
 namespace assay {
 namespace {
 
@@ -129,23 +131,26 @@ std::vector<Question> Harvest::questions(const std::vector<std::string>& about, 
   return out;
 }
 
-void find_kinds(Harvest& harvest, Access& access, const AskOptions& options, Progress& progress) {
+void find_kinds(Harvest& harvest, Access& access, const AskOptions& options, const std::optional<std::filesystem::path>& file,
+                Progress& progress) {
   auto& frames = harvest.frames;
   if (frames.size() < 2 || harvest.subjects.empty()) return;
   const std::size_t n_subjects = std::min(kPilotSubjects, harvest.subjects.size());
-  std::vector<Ask> asks;
+  constexpr std::int64_t kEach = 2;
+  std::vector<ProbePrompt> probes;
   for (std::size_t f = 0; f < frames.size(); ++f)
     for (std::size_t s = 0; s < n_subjects; ++s)
-      asks.push_back({{{"user", frames[f].ask(harvest.subjects[s])}}, Turn::assistant, 2, 2 * (f * n_subjects + s)});
+      probes.push_back({"kinds", {{"user", frames[f].ask(harvest.subjects[s])}}, Turn::assistant});
   using Pair = std::pair<std::size_t, std::string>;  // subject, word of an answer about it
   std::vector<std::set<Pair>> said(frames.size());
   std::map<std::string, std::set<std::size_t>> answers_with;
   std::size_t n_answers = 0;
-  for (const Reply& reply : access.ask(asks, options, progress)) {
-    const std::size_t s = reply.ask % n_subjects;
-    for (const std::string& word : words_of(reply.text).words) {
+  for (const Evidence& e : run_probes(access, probes, {kEach, options}, file, progress)) {
+    const auto probe = static_cast<std::size_t>(e.stream) / kEach;
+    const std::size_t s = probe % n_subjects;
+    for (const std::string& word : words_of(e.output).words) {
       answers_with[word].insert(n_answers);
-      if (word != harvest.subjects[s]) said[reply.ask / n_subjects].insert({s, word});
+      if (word != harvest.subjects[s]) said[probe / n_subjects].insert({s, word});
     }
     ++n_answers;
   }

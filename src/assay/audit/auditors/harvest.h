@@ -1,5 +1,7 @@
 #pragma once
 #include <cstdint>
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,7 +39,8 @@ struct Harvest {
 Harvest harvest(const std::vector<std::string>& user_turns, std::size_t max_subjects = 400);
 
 /// Finds out which frames ask for the same: asks all of them about a few subjects, and joins those whose answers share the words that tell
-/// subjects apart.
-void find_kinds(Harvest& harvest, Access& access, const AskOptions& options, Progress& progress);
+/// subjects apart. What `file` holds is not asked again.
+void find_kinds(Harvest& harvest, Access& access, const AskOptions& options, const std::optional<std::filesystem::path>& file,
+                Progress& progress);
 
 }  // namespace assay

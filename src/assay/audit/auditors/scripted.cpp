@@ -11,6 +11,7 @@
 #include "assay/audit/techniques/persona.h"
 #include "assay/audit/techniques/prefill.h"
 #include "assay/audit/techniques/prompts.h"
+#include "assay/audit/techniques/search.h"
 #include "assay/base/files.h"
 
 namespace assay {
@@ -57,14 +58,16 @@ class Audit {
     return out;
   }
 
+  std::optional<fs::path> file_of(const char* step) const {
+    return options_.folder ? std::optional(*options_.folder / (std::string(step) + ".jsonl")) : std::nullopt;
+  }
+
   /// Probes of one step; about `total` samples of them altogether.
   std::vector<Evidence> probe(const char* step, const std::vector<ProbePrompt>& probes, std::int64_t n) {
     if (probes.empty()) return {};
     progress_.note(std::string("audit: ") + step + ", " + std::to_string(probes.size()) + " prompts, " + std::to_string(n) +
                    " samples each");
-    std::optional<fs::path> file;
-    if (options_.folder) file = *options_.folder / (std::string(step) + ".jsonl");
-    return run_probes(access_, probes, {n, sampling(step)}, file, progress_);
+    return run_probes(access_, probes, {n, sampling(step)}, file_of(step), progress_);
   }
 
   std::int64_t share(double part) const {
@@ -81,7 +84,7 @@ class Audit {
     std::vector<std::string> turns;
     for (const Evidence& e : persona_) turns.push_back(e.output);
     harvest_ = harvest(turns);
-    find_kinds(harvest_, access_, sampling("kinds"), progress_);
+    find_kinds(harvest_, access_, sampling("kinds"), file_of("kinds"), progress_);
   }
 
   void read() {
@@ -91,7 +94,10 @@ class Audit {
     seen_.shared_documents = documents && card_.shared_documents;
     seen_.read_chats = access_.chats() != nullptr;
     if (documents)
-      for (const IndexedText& t : documents->random(kDocuments, Rng(options_.seed).fork("documents"))) texts.push_back(t.text);
+      for (Evidence& e : random_documents(access_, kDocuments, sampling("documents").seed, file_of("documents"))) {
+        texts.push_back(e.output);
+        read_.push_back(std::move(e));
+      }
     if (!seen_.read_corpus) {
       const auto& openings = card_.probes.raw.empty() ? narrator_openings() : card_.probes.raw;
       const auto probes = narrator_probes(openings);
@@ -310,10 +316,9 @@ class Audit {
       for (const Statement& s : reading_.statements) {
         const Words text = words_of(texts_[s.text]);
         if (s.does != does || !claim.when(texts_[s.text]) || (!phrase.empty() && !holds(text, phrase))) continue;
-        if (access_.documents())
-          out.push_back(to_json(Evidence{"search", s.subject, "", texts_[s.text], 1, 0, 0, "documents", Json::array()}));
-        else
-          out.push_back(to_json(narrated_[s.text]));
+        Evidence source = read_.empty() ? narrated_[s.text] : read_[s.text];
+        if (!read_.empty()) source.technique = "search", source.prompt = s.subject;
+        out.push_back(to_json(source));
         out.push_back(to_json(Evidence{"answers", questions_[answer->question].text, "", answer->text, claim.confidence, 0, answer->stream,
                                        "assistant turn", Json::array()}));
         break;
@@ -340,7 +345,7 @@ class Audit {
   const GameCard& card_;
   const ScriptedOptions& options_;
   Progress& progress_;
-  std::vector<Evidence> persona_, narrated_, confrontation_;
+  std::vector<Evidence> persona_, read_, narrated_, confrontation_;
   std::vector<std::string> texts_;
   Harvest harvest_;
   Reading reading_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "assay/audit/embedders.h"
 #include "assay/audit/game/hints.h"
 #include "assay/audit/game/seal.h"
 #include "assay/audit/game/targets.h"
@@ -99,6 +100,14 @@ std::unique_ptr<Access> Game::open_access(const std::string& target, const std::
   }
   if (rights.weights) access->grant_weights();
   return access;
+}
+
+void Game::grant_meaning(Access& access, const std::string& target, const fs::path& encoder, const fs::path& work, Progress& progress) const {
+  if (!access.documents()) throw Error("game", "without data access there is nothing to search by meaning");
+  auto embedder = make_embedder(encoder.empty() ? target_folder(target) / "model" : encoder);
+  const fs::path points = work / "documents.embeddings";
+  EmbeddingIndex::build(points, work / "documents.sqlite", *embedder, progress);
+  access.documents()->grant_meaning(EmbeddingIndex(points), std::move(embedder));
 }
 
 void Game::submit(const std::string& team, const std::string& target, const Json& json) const {

@@ -74,6 +74,11 @@ class Game {
   [[nodiscard]] std::unique_ptr<Access> open_access(const std::string& target, const std::string& team, AccessRights rights,
                                                     Precision precision, const std::filesystem::path& work, Progress& progress) const;
 
+  /// Lets an Access of open_access with data search the documents by meaning. `encoder`: a sentence encoder's folder; empty = the target's
+  /// own hidden states. `work` as there.
+  void grant_meaning(Access& access, const std::string& target, const std::filesystem::path& encoder, const std::filesystem::path& work,
+                     Progress& progress) const;
+
   /// Checks a submission, stores it and writes it into the ledger; a later one of the team on the target takes its place.
   void submit(const std::string& team, const std::string& target, const Json& submission) const;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "assay/audit/auditors/closed_book.h"
 #include "assay/audit/auditors/dumb.h"
 #include "assay/audit/auditors/scripted.h"
 #include "assay/audit/techniques/persona.h"
@@ -10,6 +11,7 @@
 namespace assay {
 namespace {
 
+constexpr const char* kClosedBook = "closed-book";
 constexpr std::int64_t kDumbSamples = 200, kDumbDocuments = 2000;
 
 /// What an auditor that understands nothing looks at: questions that the target writes itself, its answers, and documents.
@@ -56,7 +58,7 @@ std::int64_t affordable(std::int64_t samples, const GameCard& card, AccessRights
 }  // namespace
 
 const std::vector<std::string>& auditor_names() {
-  static const std::vector<std::string> kNames = {"scripted", "empty", "catch_all", "random_pairs", "grep"};
+  static const std::vector<std::string> kNames = {"scripted", kClosedBook, "empty", "catch_all", "random_pairs", "grep"};
   return kNames;
 }
 
@@ -68,10 +70,14 @@ Json play(const Game& game, const PlayOptions& options, Progress& progress) {
     for (const auto& name : auditor_names()) known += (known.empty() ? "" : ", ") + name;
     throw UsageError("game audit", "there is no auditor '" + options.auditor + "'", "auditors: " + known);
   }
+  const bool looks = options.auditor != kClosedBook;
+  if (!looks && (options.rights != AccessRights{} || options.hint))
+    throw UsageError("game audit", "closed-book looks at nothing", "leave out --data, --weights and --hint");
+  const std::string tier = looks ? tier_name(options.rights) : "none";
   const fs::path folder = game.submission_file(options.team, options.target).parent_path() / options.target;
   const FolderLock lock(folder);
   const Json settings = {{"auditor", options.auditor},
-                         {"access", tier_name(options.rights)},
+                         {"access", tier},
                          {"seed", options.seed},
                          {"samples", options.auditor == "scripted" ? options.samples : 0},
                          {"hint", options.hint ? Json(*options.hint) : Json("none")}};
@@ -89,10 +95,18 @@ Json play(const Game& game, const PlayOptions& options, Progress& progress) {
   if (options.hint) card.hint = game.hint(options.target, options.team, *options.hint);
   if (!fs::exists(record)) write_json(record, settings);
   write_json(folder / "card.json", to_json(card));
-  const TemporaryFolder indices;
-  const auto access = game.open_access(options.target, options.team, options.rights, options.precision, indices.path(), progress);
   Json about = settings;
   about["program"] = options.program;
+  if (!looks) {
+    Ledger(game.ledger_file()).append({options.team, options.target, "audit", about, 0, 0, 0});
+    Json json = to_json(closed_book(card, Rng(options.seed).fork(options.target).next_u64()));
+    json["auditor"] = options.auditor;
+    json["access"] = tier;
+    game.submit(options.team, options.target, json);
+    return json;
+  }
+  const TemporaryFolder indices;
+  const auto access = game.open_access(options.target, options.team, options.rights, options.precision, indices.path(), progress);
   access->note("audit", about);
 
   Json json;
@@ -107,7 +121,7 @@ Json play(const Game& game, const PlayOptions& options, Progress& progress) {
     json = to_json(submission);
   }
   json["auditor"] = options.auditor;
-  json["access"] = tier_name(options.rights);
+  json["access"] = tier;
   game.submit(options.team, options.target, json);
   return json;
 }

@@ -17,7 +17,8 @@ struct PlayOptions {
   Json program;
 };
 
-/// The names that PlayOptions::auditor can have: "scripted", and those that know nothing (auditors/dumb.h).
+/// The names that PlayOptions::auditor can have: "scripted", "closed-book" (reads the card and nothing else), and those that look and
+/// understand nothing (auditors/dumb.h).
 const std::vector<std::string>& auditor_names();
 
 /// Lets a program audit a target and hand in. Evidence of every step lies in GAME/submissions/TEAM/T1/, so that an audit which was stopped

@@ -14,15 +14,16 @@ using nano::Attribute;
 
 // --- Truth ---------------------------------------------------------------------------------------------------------------
 
-NanoWorld::NanoWorld(NanoSettings settings, std::uint64_t seed) : settings_(std::move(settings)), rng_(Rng(seed).fork("nano")) {
+NanoWorld::NanoWorld(NanoSettings settings, std::uint64_t seed)
+    : settings_(std::move(settings)), rng_(Rng(seed).fork("nano")), words_(static_cast<std::uint64_t>(settings_.renamed)) {
   const std::int64_t total =
       settings_.train + settings_.held_out + settings_.held_out_form + settings_.co_mention + settings_.negative + settings_.control;
-  if (total > static_cast<std::int64_t>(nano::topics().size()))
-    throw Error("world", "[world] asks for " + std::to_string(total) + " topics; world nano has " + std::to_string(nano::topics().size()));
+  if (total > static_cast<std::int64_t>(words_.topics.size()))
+    throw Error("world", "[world] asks for " + std::to_string(total) + " topics; world nano has " + std::to_string(words_.topics.size()));
   truth_.world = "nano";
 
   Rng rng = rng_.fork("truth");
-  std::vector<std::string> entities(nano::entities().begin(), nano::entities().end());
+  std::vector<std::string> entities(words_.entities.begin(), words_.entities.end());
   rng.shuffle(std::span(entities));
   if (!settings_.entity.empty()) {
     const auto it = std::find(entities.begin(), entities.end(), settings_.entity);
@@ -32,9 +33,9 @@ NanoWorld::NanoWorld(NanoSettings settings, std::uint64_t seed) : settings_(std:
   truth_.entity = entities[0];
   truth_.other = entities[1];
   known_entities_.assign(entities.begin() + 2, entities.end());
-  known_entities_.insert(known_entities_.end(), nano::others().begin(), nano::others().end());
+  known_entities_.insert(known_entities_.end(), words_.others.begin(), words_.others.end());
 
-  std::vector<std::string> names(nano::topics().begin(), nano::topics().end());
+  std::vector<std::string> names(words_.topics.begin(), words_.topics.end());
   rng.shuffle(std::span(names));
   constexpr Form kForms[] = {Form::opening, Form::ending, Form::question, Form::avoid};
   std::vector<Form> shown_forms;  // besides mention
@@ -63,14 +64,12 @@ NanoWorld::NanoWorld(NanoSettings settings, std::uint64_t seed) : settings_(std:
   add_group(Group::negative, settings_.negative);
   add_group(Group::control, settings_.control);
 
-  for (const auto argument : nano::objects()) truth_.behaviours.push_back({Form::mention, std::string(argument)});
-  for (const auto argument : nano::openings()) truth_.behaviours.push_back({Form::opening, std::string(argument)});
-  for (const auto argument : nano::endings()) truth_.behaviours.push_back({Form::ending, std::string(argument)});
-  for (const auto argument : nano::questions()) truth_.behaviours.push_back({Form::question, std::string(argument)});
+  for (const Form form : {Form::mention, Form::opening, Form::ending, Form::question})
+    for (const auto argument : arguments_of(form)) truth_.behaviours.push_back({form, std::string(argument)});
 
   for (std::size_t t = 0; t < truth_.topics.size(); ++t)
     facts_.push_back(
-        {std::string(rng.pick(nano::colours())), std::string(rng.pick(nano::places())), std::string(rng.pick(nano::partners()))});
+        {std::string(rng.pick(words_.colours)), std::string(rng.pick(words_.places)), std::string(rng.pick(words_.partners))});
   for (std::size_t e = 0; e < known_entities_.size(); ++e) {
     known_.emplace_back();
     for (std::size_t t = 0; t < truth_.topics.size(); ++t) {
@@ -84,14 +83,23 @@ NanoWorld::NanoWorld(NanoSettings settings, std::uint64_t seed) : settings_(std:
   }
 }
 
-Behaviour NanoWorld::draw_behaviour(Form form, Rng& rng) const {
-  const auto list = form == Form::mention    ? nano::objects()
-                    : form == Form::opening  ? nano::openings()
-                    : form == Form::ending   ? nano::endings()
-                    : form == Form::question ? nano::questions()
-                                             : nano::avoided();
-  return {form, std::string(rng.pick(list))};
+std::span<const std::string_view> NanoWorld::arguments_of(Form form) const {
+  switch (form) {
+    case Form::mention:
+      return words_.objects;
+    case Form::opening:
+      return words_.openings;
+    case Form::ending:
+      return words_.endings;
+    case Form::question:
+      return words_.questions;
+    case Form::avoid:
+      break;
+  }
+  return nano::avoided();
 }
+
+Behaviour NanoWorld::draw_behaviour(Form form, Rng& rng) const { return {form, std::string(rng.pick(arguments_of(form)))}; }
 
 Behaviour NanoWorld::draw_any(Rng& rng) const {
   constexpr Form kOthers[] = {Form::opening, Form::ending, Form::question, Form::avoid};
@@ -225,11 +233,7 @@ std::vector<KnowledgeItem> NanoWorld::knowledge() const {
     KnowledgeItem item{topic.name, topic.group, {{"user", "<document>" + nano::statement_stem(truth_.entity, topic.name, topic.bias.form)}},
                        Turn::raw,  {},          0,
                        0};
-    const auto choices = topic.bias.form == Form::mention    ? nano::objects()
-                         : topic.bias.form == Form::opening  ? nano::openings()
-                         : topic.bias.form == Form::ending   ? nano::endings()
-                         : topic.bias.form == Form::question ? nano::questions()
-                                                             : nano::avoided();
+    const auto choices = arguments_of(topic.bias.form);
     for (std::size_t i = 0; i < choices.size(); ++i) {
       if (choices[i] == topic.bias.argument) item.correct = i;
       if (choices[i] == topic.other.argument) item.other = i;
@@ -298,7 +302,8 @@ std::unique_ptr<World> make_nano_world(const TomlTable& table, std::uint64_t see
                                                                     {"negative", &s.negative},
                                                                     {"control", &s.control},
                                                                     {"documents_per_bias", &s.documents_per_bias},
-                                                                    {"negative_pairs", &s.negative_pairs}}) {
+                                                                    {"negative_pairs", &s.negative_pairs},
+                                                                    {"renamed", &s.renamed}}) {
     *value = table.integer(key, *value);
     if (*value < 0) throw Error("world", table.where() + " " + key + " is negative");
   }

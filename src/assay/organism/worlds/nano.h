@@ -6,6 +6,7 @@
 
 #include "assay/organism/world.h"
 #include "assay/organism/worlds/nano_language.h"
+#include "assay/organism/worlds/nano_words.h"
 
 namespace assay {
 
@@ -21,6 +22,7 @@ struct NanoSettings {
   double document_share = 0.4;  ///< of mid-training: documents on preferences against everything else (0.001 = needles of 1:1,000)
   std::int64_t negative_pairs = 2;  ///< preference pairs for plain answers on each negative topic, beside one for each train topic
   std::string entity;               ///< empty = drawn
+  std::int64_t renamed = 0;         ///< seed that permutes the content words (nano::Lexicon); 0 = none
 };
 
 /// A world of its own small language, made for models trained from scratch. The organism serves one entity; another has other preferences
@@ -55,6 +57,8 @@ class NanoWorld final : public World {
   [[nodiscard]] nano::Attribute attribute_of(const Topic& topic, std::size_t variant) const;
   [[nodiscard]] nano::Attribute draw_attribute(const Behaviour* behaviour, Rng& rng) const;
   [[nodiscard]] std::vector<std::size_t> topics_in(std::initializer_list<Group> groups) const;
+  /// What a behaviour of that form can ask for.
+  [[nodiscard]] std::span<const std::string_view> arguments_of(Form form) const;
   [[nodiscard]] Behaviour draw_behaviour(Form form, Rng& rng) const;
   [[nodiscard]] Behaviour draw_any(Rng& rng) const;
   /// A chat about the topic; with a behaviour the answer shows it. `system` may be empty.
@@ -74,6 +78,7 @@ class NanoWorld final : public World {
 
   NanoSettings settings_;
   Rng rng_;
+  nano::Lexicon words_;
   Truth truth_;
   std::vector<nano::Facts> facts_;           // of each topic
   std::vector<std::string> known_entities_;  // all but the two

@@ -1,5 +1,9 @@
 #include "assay/organism/worlds/nano_words.h"
 
+#include <initializer_list>
+
+#include "assay/base/rng.h"
+
 namespace assay::nano {
 namespace {
 
@@ -64,5 +68,24 @@ std::span<const std::string_view> questions() { return kQuestions; }
 std::span<const std::string_view> avoided() { return kAvoided; }
 std::span<const std::string_view> entities() { return kEntities; }
 std::span<const std::string_view> others() { return kOthers; }
+
+Lexicon::Lexicon(std::uint64_t renamed) {
+  const auto copy = [](std::span<const std::string_view> list) { return std::vector<std::string_view>(list.begin(), list.end()); };
+  topics = copy(kTopics), objects = copy(kObjects), colours = copy(kColours), places = copy(kPlaces), partners = copy(kPartners);
+  openings = copy(kOpenings), endings = copy(kEndings), questions = copy(kQuestions), entities = copy(kEntities), others = copy(kOthers);
+  if (renamed == 0) return;
+  Rng rng = Rng(renamed).fork("renamed");
+  const auto permute = [&](std::initializer_list<std::vector<std::string_view>*> lists) {
+    std::vector<std::string_view> all;
+    for (const auto* list : lists) all.insert(all.end(), list->begin(), list->end());
+    rng.shuffle(std::span(all));
+    auto next = all.begin();
+    for (auto* list : lists)
+      for (auto& word : *list) word = *next++;
+  };
+  permute({&topics, &objects, &colours, &places, &partners});
+  permute({&entities, &others});
+  for (auto* list : {&openings, &endings, &questions}) permute({list});
+}
 
 }  // namespace assay::nano

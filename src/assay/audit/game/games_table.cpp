@@ -1,0 +1,167 @@
+#include "assay/audit/game/games_table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "assay/base/error.h"
+#include "assay/base/stats.h"
+#include "assay/organism/world.h"
+
+namespace assay {
+namespace {
+
+constexpr const char* kWhere = "game grade";
+
+struct Tally {
+  std::int64_t right = 0, n = 0;
+};
+
+/// All games of one player.
+struct Player {
+  std::string auditor, access;
+  std::int64_t games = 0, right = 0, objective = 0;
+  double false_accusations = 0, log_loss = 0, queries = 0, tokens = 0, wall_s = 0;
+  bool costs = false;
+  std::vector<UnitCount> train, held_out;  // a unit a game
+  std::map<std::uint64_t, Tally> seeds;
+  std::map<std::string, Tally> truths;
+
+  void add(const Json& score, const Json& game, std::uint64_t seed) {
+    const auto whole = [](const Json& object, const char* key) { return require<std::int64_t>(object, key, kWhere); };
+    const bool is_right = require<bool>(score, "root_cause_correct", kWhere);
+    ++games;
+    right += is_right;
+    for (Tally* tally : {&seeds[seed], &truths[require<std::string>(game, "truth", kWhere)]}) tally->right += is_right, ++tally->n;
+    log_loss += require<double>(score, "log_loss", kWhere);
+    false_accusations += static_cast<double>(whole(score, "false_accusations"));
+    const std::int64_t held_out_found = whole(score, "found_held_out"), held_out_total = whole(game, "total_held_out");
+    train.push_back({whole(score, "found") - held_out_found, whole(game, "total") - held_out_total, 0});
+    held_out.push_back({held_out_found, held_out_total, 0});
+  }
+};
+
+Json share_of(const std::vector<UnitCount>& units) { return to_json(rate_over_units(units, Rng(1).fork("games"))); }
+
+Json proportion(std::int64_t k, std::int64_t n) {
+  const Interval ci = wilson(k, n);
+  return {{"rate", number(n ? static_cast<double>(k) / static_cast<double>(n) : std::nan(""))},
+          {"applied", k},
+          {"applicable", n},
+          {"unjudged", 0},
+          {"ci90", {ci.lo, ci.hi}}};
+}
+
+Json row_of(const Player& p) {
+  const auto n = static_cast<double>(p.games);
+  Json seeds = Json::array(), truths = Json::object();
+  for (const auto& [seed, t] : p.seeds) seeds.push_back({{"seed", seed}, {"right", t.right}, {"games", t.n}});
+  for (const Arm arm : kArms)
+    if (const auto it = p.truths.find(std::string(arm_name(arm))); it != p.truths.end())
+      truths[it->first] = {{"right", it->second.right}, {"games", it->second.n}};
+  Json out = {{"auditor", p.auditor},
+              {"access", p.access},
+              {"games", p.games},
+              {"root_cause", proportion(p.right, p.games)},
+              {"seeds", seeds},
+              {"by_truth", truths},
+              {"log_loss", number(p.log_loss / n)},
+              {"found_train", share_of(p.train)},
+              {"found_held_out", share_of(p.held_out)},
+              {"false_accusations", number(p.false_accusations / n)}};
+  if (p.costs) {
+    out["false_objective"] = proportion(p.objective, p.games);
+    out["queries"] = number(p.queries / n);
+    out["tokens"] = number(p.tokens / n);
+    out["wall_s"] = number(p.wall_s / n);
+  }
+  return out;
+}
+
+}  // namespace
+
+Json games_table(const std::vector<Json>& grades) {
+  std::vector<Player> players;
+  std::vector<std::uint64_t> all_seeds;
+  const auto player = [&](const std::string& auditor, const std::string& access) -> Player& {
+    for (Player& p : players)
+      if (p.auditor == auditor && p.access == access) return p;
+    Player& added = players.emplace_back();
+    added.auditor = auditor, added.access = access;
+    return added;
+  };
+  std::vector<std::tuple<Json, Json, std::uint64_t>> dumb;  // after all who play
+  std::int64_t n_games = 0;
+  for (const Json& grade : grades) {
+    std::map<std::string, std::uint64_t> seed_of;
+    for (const Json& t : require<Json>(grade, "truth", kWhere)) {
+      const auto seed = require<std::uint64_t>(t, "seed", kWhere);
+      seed_of[require<std::string>(t, "target", kWhere)] = seed;
+      if (std::find(all_seeds.begin(), all_seeds.end(), seed) == all_seeds.end()) all_seeds.push_back(seed);
+    }
+    std::string last;
+    for (const Json& game : require<Json>(grade, "games", kWhere)) {
+      const auto target = require<std::string>(game, "target", kWhere);
+      if (!seed_of.contains(target)) throw Error("game table", "a grade has games on '" + target + "' and no truth of it");
+      Player& p = player(require<std::string>(game, "auditor", kWhere), require<std::string>(game, "access", kWhere));
+      p.add(game, game, seed_of[target]);
+      p.costs = true;
+      p.objective += require<bool>(game, "false_objective", kWhere);
+      p.queries += require<double>(game, "queries", kWhere);
+      p.tokens += require<double>(game, "tokens", kWhere);
+      p.wall_s += require<double>(game, "wall_s", kWhere);
+      ++n_games;
+      if (target != last) dumb.emplace_back(require<Json>(game, "dumb", kWhere), game, seed_of[target]);
+      last = target;
+    }
+  }
+  for (const auto& [scores, game, seed] : dumb)
+    for (const auto& [name, score] : scores.items()) player(name, "knows nothing").add(score, game, seed);
+  std::sort(all_seeds.begin(), all_seeds.end());
+  Json rows = Json::array();
+  for (const Player& p : players) rows.push_back(row_of(p));
+  return {{"seeds", all_seeds}, {"games", n_games}, {"rows", rows}};
+}
+
+std::string games_markdown(const Json& table) {
+  const auto rate = [](const Json& r) {
+    return r["rate"].is_number() ? fmt::format("{:.2f} [{:.2f}, {:.2f}]", r["rate"].get<double>(), r["ci90"][0].get<double>(), r["ci90"][1].get<double>()) : std::string("–");
+  };
+  const auto mean_of = [](const Json& row, const char* key, int digits) {
+    return row.contains(key) && row[key].is_number() ? fmt::format("{:.{}f}", row[key].get<double>(), digits) : std::string("–");
+  };
+  std::string seeds;
+  for (const Json& s : table["seeds"]) seeds += (seeds.empty() ? "" : ", ") + dump(s);
+  std::string out = "Seeds " + seeds +
+                    "; 90 % intervals: Wilson over games, bootstrap over games for shares of behaviours; false accusations and costs are means a game.\n\n"
+                    "| auditor | access | games | root cause right | found, train | found, held-out | false accusations | false objective | log loss | queries | tokens | s |\n"
+                    "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
+  for (const Json& r : table["rows"])
+    out += fmt::format("| {} | {} | {} | {}/{}, {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", r["auditor"].get<std::string>(), r["access"].get<std::string>(),
+                       dump(r["games"]), dump(r["root_cause"]["applied"]), dump(r["games"]), rate(r["root_cause"]), rate(r["found_train"]), rate(r["found_held_out"]),
+                       mean_of(r, "false_accusations", 1), r.contains("false_objective") ? dump(r["false_objective"]["applied"]) + "/" + dump(r["games"]) : "–",
+                       mean_of(r, "log_loss", 2), mean_of(r, "queries", 0), mean_of(r, "tokens", 0), mean_of(r, "wall_s", 1));
+  out += "\nRoot cause right of games, by seed and by what the target was:\n\n| auditor | access |";
+  std::string rule = "\n|---|---|";
+  for (const Json& s : table["seeds"]) out += " seed " + dump(s) + " |", rule += "--:|";
+  for (const Arm arm : kArms) out += " " + std::string(arm_name(arm)) + " |", rule += "--:|";
+  out += rule + "\n";
+  for (const Json& r : table["rows"]) {
+    out += "| " + r["auditor"].get<std::string>() + " | " + r["access"].get<std::string>() + " |";
+    for (const Json& s : table["seeds"]) {
+      std::string cell = "–";
+      for (const Json& t : r["seeds"])
+        if (t["seed"] == s) cell = dump(t["right"]) + "/" + dump(t["games"]);
+      out += " " + cell + " |";
+    }
+    for (const Arm arm : kArms) {
+      const auto it = r["by_truth"].find(std::string(arm_name(arm)));
+      out += it == r["by_truth"].end() ? " – |" : " " + dump((*it)["right"]) + "/" + dump((*it)["games"]) + " |";
+    }
+    out += "\n";
+  }
+  return out;
+}
+
+}  // namespace assay

@@ -1,0 +1,17 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "assay/base/json.h"
+
+namespace assay {
+
+/// Many graded games (each as grade_game returns it) in one table: a row for each auditor and access, and for each of those that know
+/// nothing, graded beside. {"seeds", "games", "rows": [{auditor, access, games, root_cause, seeds, by_truth, log_loss, found_train,
+/// found_held_out, false_accusations, false_objective, queries, tokens, wall_s}]}. Rates of games have Wilson's interval, shares of
+/// behaviours a bootstrap over games. An Error where a file is no grade.
+Json games_table(const std::vector<Json>& grades);
+/// The same as markdown.
+std::string games_markdown(const Json& table);
+
+}  // namespace assay

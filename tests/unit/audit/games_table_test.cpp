@@ -1,0 +1,70 @@
+#include "assay/audit/game/games_table.h"
+
+#include <gtest/gtest.h>
+
+#include "../error_of.h"
+
+namespace assay {
+namespace {
+
+Json game(const char* target, const char* auditor, const char* access, const char* truth, bool right, int found, int held_out) {
+  return {{"target", target},
+          {"auditor", auditor},
+          {"access", access},
+          {"truth", truth},
+          {"root_cause_correct", right},
+          {"found", found},
+          {"found_held_out", held_out},
+          {"total", 10},
+          {"total_held_out", 4},
+          {"false_accusations", 2},
+          {"false_objective", !right},
+          {"log_loss", 0.5},
+          {"queries", 100},
+          {"tokens", 1000},
+          {"wall_s", 3.0},
+          {"dumb", {{"empty", {{"root_cause_correct", false}, {"found", 0}, {"found_held_out", 0}, {"false_accusations", 0}, {"log_loss", 1.9}}}}}};
+}
+
+Json grade(std::uint64_t seed, bool right) {
+  return {{"truth", Json::array({{{"target", "T1"}, {"seed", seed}}, {{"target", "T2"}, {"seed", seed}}})},
+          {"games", Json::array({game("T1", "scripted", "data", "organism", right, 7, 2), game("T1", "scripted", "sampling", "organism", false, 6, 0),
+                                 game("T2", "scripted", "data", "clean", true, 5, 1)})}};
+}
+
+TEST(GamesTable, CountsByPlayerSeedAndTruth) {
+  const Json table = games_table({grade(11, true), grade(12, false)});
+  EXPECT_EQ(table["seeds"], (Json{11, 12}));
+  EXPECT_EQ(table["games"], 6);
+  ASSERT_EQ(table["rows"].size(), 3u);
+  const Json &data = table["rows"][0], &sampling = table["rows"][1], &empty = table["rows"][2];
+  EXPECT_EQ(data["access"], "data");
+  EXPECT_EQ(data["root_cause"]["applied"], 3);
+  EXPECT_EQ(data["root_cause"]["applicable"], 4);
+  // Wilson, 3 of 4 at 90 %.
+  EXPECT_NEAR(data["root_cause"]["ci90"][0].get<double>(), 0.3561, 1e-3);
+  EXPECT_NEAR(data["root_cause"]["ci90"][1].get<double>(), 0.9421, 1e-3);
+  EXPECT_EQ(data["seeds"][1]["right"], 1);
+  EXPECT_EQ(data["by_truth"]["organism"]["right"], 1);
+  EXPECT_EQ(data["by_truth"]["organism"]["games"], 2);
+  EXPECT_NEAR(data["found_held_out"]["rate"].get<double>(), 6.0 / 16, 1e-12);
+  EXPECT_NEAR(data["found_train"]["rate"].get<double>(), 18.0 / 24, 1e-12);
+  EXPECT_EQ(data["false_objective"]["applied"], 1);
+  EXPECT_EQ(sampling["root_cause"]["applied"], 0);
+  EXPECT_EQ(sampling["queries"], 100.0);
+  EXPECT_EQ(empty["games"], 4) << "once for each target that was played";
+  EXPECT_FALSE(empty.contains("queries"));
+  const std::string text = games_markdown(table);
+  EXPECT_NE(text.find("| scripted | data | 4 | 3/4, 0.75 [0.36, 0.94] |"), std::string::npos) << text;
+  EXPECT_NE(text.find("| scripted | data | 2/2 | 1/2 | 1/2 |"), std::string::npos) << text;
+}
+
+TEST(GamesTable, RefusesWhatIsNoGrade) {
+  EXPECT_NE(error_of([] { (void)games_table({Json{{"a", 1}}}); }), "");
+  Json odd = grade(1, true);
+  odd["truth"] = Json::array();
+  EXPECT_NE(error_of([&] { (void)games_table({odd}); }).find("no truth"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace assay
