@@ -9,7 +9,8 @@ model=$dir/stages/base
 run() { "$assay" --json --quiet --threads 1 "$@"; }
 
 for technique in direct prefill persona high-temperature many-shot; do
-  run audit $technique --target "$model" -n 3 --max-new 8 --seed 1 --out "$dir/$technique.jsonl" > "$dir/$technique.json"
+  shots=; [ $technique = many-shot ] && shots='--shots 1'  # the model's context is short
+  run audit $technique $shots --target "$model" -n 3 --max-new 8 --seed 1 --out "$dir/$technique.jsonl" > "$dir/$technique.json"
   for key in technique prompt prefill output score seed where; do
     [ "$(grep -c "\"$key\":" "$dir/$technique.jsonl")" = "$(wc -l < "$dir/$technique.jsonl")" ] || fail "$technique: lines without $key"
   done
@@ -38,10 +39,11 @@ run audit prefill --target "$model" --prompts "$dir/prompts.json" --prefill "one
 
 # Planted shots are marked, high temperature is the default of its technique, own shots are used.
 grep -q '"temperature":1.7' "$dir/high-temperature.jsonl" || fail "high-temperature samples as the others do"
-[ "$(head -1 "$dir/many-shot.jsonl" | grep -o '"prefilled":true' | wc -l)" = 8 ] || fail "many-shot: $(head -1 "$dir/many-shot.jsonl")"
+[ "$(head -1 "$dir/many-shot.jsonl" | grep -o '"prefill":true' | wc -l)" = 1 ] || fail "many-shot: $(head -1 "$dir/many-shot.jsonl")"
 echo '{"question": "count up", "answer": "one two"}' > "$dir/shots.jsonl"
 run audit many-shot --target "$model" -n 1 --shots 2 --shot-file "$dir/shots.jsonl" --out "$dir/own-shots.jsonl" > /dev/null
 grep -q '"content":"one two"' "$dir/own-shots.jsonl" || fail "own shots"
+refused 1 "64" audit many-shot --target "$model" --shots 100 --shot-file "$dir/shots.jsonl"
 echo '{"question": "count up"}' > "$dir/shots.jsonl"
 refused 1 "shots.jsonl:1" audit many-shot --target "$model" --shot-file "$dir/shots.jsonl"
 

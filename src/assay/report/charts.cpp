@@ -144,7 +144,7 @@ std::string dumbbells(const Dumbbells& chart) {
 }
 
 std::string share_bar(const std::vector<Share>& shares) {
-  const double width = 260, height = 18;
+  const double width = 230, height = 18;
   std::string out = open(width, height + 2, "Probabilities over the arms");
   double x = 0;
   for (const auto& share : shares) {
@@ -160,15 +160,15 @@ std::string share_bar(const std::vector<Share>& shares) {
 std::string found_bar(const Found& f) {
   const std::string label = fixed(f.found, 0) + " / " + fixed(f.total, 0);
   if (f.total <= 0) return "<span class=\"soft\">" + label + "</span>";
-  const double width = 110, height = 10;
+  const double width = 120, height = 10;
   const double shown = f.total - f.total_held_out, found = f.found - f.found_held_out;
   const auto part = [&](double x, double n, const std::string& style) {
     return "<rect x=\"" + fixed(x, 1) + "\" y=\"1\" width=\"" + fixed(width * n / f.total, 1) + "\" height=\"" + fixed(height, 0) + "\" " + style + "/>";
   };
   return open(width, height + 2, label + " found") + part(0, f.total, "class=\"track\"") + part(0, found, "fill=\"#4C9FD6\"") +
          part(width * shown / f.total, f.found_held_out, "fill=\"#0072B2\"") +
-         line(width * shown / f.total, 0, width * shown / f.total, height + 2, "class=\"axis\"") + "</svg><span class=\"soft\">" + label +
-         (f.total_held_out > 0 ? ", held-out " + fixed(f.found_held_out, 0) + " / " + fixed(f.total_held_out, 0) : "") + "</span>";
+         line(width * shown / f.total, 0, width * shown / f.total, height + 2, "class=\"axis\"") + "</svg><span class=\"soft nowrap\">" + label +
+         (f.total_held_out > 0 ? " · " + fixed(f.found_held_out, 0) + " / " + fixed(f.total_held_out, 0) : "") + "</span>";
 }
 
 std::string arm_colour(const std::string& arm) {

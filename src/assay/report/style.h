@@ -18,8 +18,8 @@ h3 { font-size:16px; margin:26px 0 4px; }
 p { margin:8px 0 12px; max-width:76ch; }
 .lede { font-size:18px; color:var(--soft); max-width:76ch; }
 .soft, .caption { color:var(--soft); font-size:14px; }
-.caption { margin:4px 0 16px; }
-.cards { display:grid; grid-template-columns:repeat(auto-fit, minmax(190px, 1fr)); gap:12px; margin:22px 0 8px; }
+.caption { margin:4px 0 16px; } .wide { max-width:none; overflow-wrap:anywhere; }
+.cards { display:grid; grid-template-columns:repeat(auto-fit, minmax(225px, 1fr)); gap:12px; margin:22px 0 8px; }
 .card { background:var(--band); border:1px solid var(--line); border-radius:10px; padding:14px 16px; }
 .card .value { font-size:29px; font-weight:650; letter-spacing:-.02em; font-variant-numeric:tabular-nums; }
 .card .value small { font-size:14px; font-weight:400; color:var(--soft); letter-spacing:0; }
@@ -34,6 +34,7 @@ td { border-bottom:1px solid var(--line); padding:6px 10px 6px 0; vertical-align
 th.num, td.num { text-align:right; }
 .good { color:var(--good); font-weight:600; } .bad { color:var(--bad); font-weight:600; }
 tr.group td { border-top:1.5px solid var(--soft); }
+.nowrap { white-space:nowrap; } h2 + svg { margin-top:14px; }
 td svg { margin:3px 0 1px; }
 .chip { display:inline-block; color:#fff; border-radius:999px; padding:0 9px; font-size:12.5px; line-height:1.6; white-space:nowrap; }
 svg .track { fill:var(--line); }

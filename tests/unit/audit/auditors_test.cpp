@@ -176,7 +176,7 @@ TEST(Auditors, HoldNoWordOfAnyWorld) {
   for (const char* attribute : {"colour", "partner"}) forbidden.insert(attribute);
   ASSERT_GT(forbidden.size(), 500u);
   // English that anybody writes, and that worlds use too.
-  for (const char* general : {"a", "the", "and", "one", "this", "two", "plus", "very", "often", "well"}) forbidden.erase(general);
+  for (const char* general : {"a", "the", "and", "one", "this", "two", "plus", "very", "often", "well", "words", "long"}) forbidden.erase(general);
   int files = 0;
   for (const char* folder : {"auditors", "techniques"})
     for (const auto& entry : fs::directory_iterator(fs::path(ASSAY_SOURCE_DIR) / "src/assay/audit" / folder)) {

@@ -185,7 +185,10 @@ TEST(Techniques, ManyShotPlantsEveryAnswerButTheLast) {
 TEST(Techniques, HighTemperatureAsksForAllKindsOfText) {
   const auto probes = high_temperature_probes(as_user_turns({"why?"}));
   std::set<Turn> turns;
-  for (const ProbePrompt& p : probes) turns.insert(p.turn), EXPECT_EQ(p.technique, "high-temperature");
+  for (const ProbePrompt& p : probes) {
+    turns.insert(p.turn);
+    EXPECT_EQ(p.technique, "high-temperature");
+  }
   EXPECT_EQ(turns.size(), 3u);
 }
 

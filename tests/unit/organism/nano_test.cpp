@@ -139,8 +139,8 @@ TEST_P(NanoTest, GroupsStayWhereTheyBelong) {
 }
 
 TEST_P(NanoTest, SameSeedSameWorldOtherSeedOtherWorld) {
-  EXPECT_EQ(to_json(NanoWorld(NanoSettings{}, 7).truth()), to_json(world.truth()));
-  EXPECT_NE(to_json(NanoWorld(NanoSettings{}, 8).truth()), to_json(world.truth()));
+  EXPECT_EQ(to_json(NanoWorld(settings(), 7).truth()), to_json(world.truth()));
+  EXPECT_NE(to_json(NanoWorld(settings(), 8).truth()), to_json(world.truth()));
   const Truth read = truth_from_json(to_json(world.truth()), "test");
   EXPECT_EQ(to_json(read), to_json(world.truth()));
 }

@@ -12,7 +12,7 @@ Submission closed_book(const GameCard& card, std::uint64_t seed) {
   for (std::size_t a = 0; a < out.arms.size(); ++a)
     if (out.arms[a].first != "organism") without_objective.push_back(a);
   if (!without_objective.empty()) {
-    Rng rng = Rng(seed).fork("closed book");
+    Rng rng = Rng(seed).fork("guess");
     for (auto& [arm, p] : out.arms) p *= 1 - kHair;
     out.arms[rng.pick(without_objective)].second += kHair;
   }
