@@ -10,7 +10,8 @@ int main(int argc, char** argv) {
   const std::map<std::string, int (*)()> tests = {{"chat", golden::chat},       {"generate", golden::generate},
                                                   {"losses", golden::losses},   {"minilm", golden::minilm},
                                                   {"models", golden::models},   {"optim", golden::optim},
-                                                  {"routing", golden::routing}, {"safetensors_samples", golden::safetensors_samples},
+                                                  {"routing", golden::routing}, {"sae", golden::sae},
+                                                  {"safetensors_samples", golden::safetensors_samples},
                                                   {"smollm2", golden::smollm2}, {"stats", golden::stats},
                                                   {"stories", golden::stories}, {"tokenizers", golden::tokenizers}};
   const auto test = argc == 2 ? tests.find(argv[1]) : tests.end();

@@ -10,6 +10,7 @@ int minilm();
 int models();
 int optim();
 int routing();
+int sae();
 int safetensors_samples();
 int smollm2();
 int stats();

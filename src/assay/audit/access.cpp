@@ -103,6 +103,20 @@ std::vector<Reply> Access::ask(const std::vector<Ask>& asks, const AskOptions& o
   return replies;
 }
 
+void Access::grant_weights() {
+  const TargetInside* inside = target_ ? target_->inside() : nullptr;
+  if (!inside) throw Error("access", "this target shows no weights");
+  weights_.emplace(*inside, *this);
+}
+
+Tensor Access::Weights::activations(const TokenBatch& batch, const std::string& hook) {
+  owner_.meter_->charge({"activations",
+                         {{"sequences", batch.n_sequences()}, {"tokens", batch.n_tokens()}, {"hook", hook}},
+                         batch.n_sequences(),
+                         batch.n_tokens()});
+  return inside_.activations(batch, hook);
+}
+
 std::vector<KeywordIndex::Hit> Access::Corpus::search(std::string_view query, Match match, std::int64_t limit) {
   owner_.meter_->charge({"search", {{"query", query}, {"limit", limit}}, 1, 0});
   return index_.search(query, match, limit);

@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,6 +45,18 @@ struct Reply {
 };
 using OnReply = std::function<void(const Reply&)>;
 
+/// A target seen from inside.
+class TargetInside {
+ public:
+  virtual ~TargetInside() = default;
+  [[nodiscard]] virtual std::int64_t n_layers() const = 0;
+  [[nodiscard]] virtual std::int64_t n_ctx() const = 0;
+  [[nodiscard]] virtual std::vector<TokenId> ids(const Conversation& messages, Turn turn) const = 0;  ///< see prompt_ids
+  [[nodiscard]] virtual std::string text(std::span<const TokenId> ids) const = 0;
+  /// What every token leaves at a hook point, [n_tokens, width] f32.
+  [[nodiscard]] virtual Tensor activations(const TokenBatch& batch, const std::string& hook) const = 0;
+};
+
 /// The model behind an Access, or whatever stands in for it in a test.
 class Target {
  public:
@@ -53,6 +66,8 @@ class Target {
                                                   const OnReply& on_reply) = 0;
   /// SHA-256 of what the replies depend on (the weights), for caches.
   [[nodiscard]] virtual std::string identity() const = 0;
+  /// nullptr where there is nothing to be seen.
+  [[nodiscard]] virtual const TargetInside* inside() const { return nullptr; }
 };
 /// A model folder or .gguf file.
 std::unique_ptr<Target> model_target(const std::filesystem::path& model, Precision precision = Precision::bf16);
@@ -66,9 +81,9 @@ struct Budget {
   std::int64_t queries = 0, tokens = 0;
 };
 
-/// A use of an Access: samples, a look into a corpus.
+/// A use of an Access: samples, a look into a corpus, an activation pass.
 struct AccessUse {
-  std::string kind;  ///< "ask", "search", "count", "read"
+  std::string kind;  ///< "ask", "search", "count", "read", "activations"
   Json what = Json::object();
   std::int64_t queries = 0, tokens = 0;  ///< of tokens the most that it can take
 };
@@ -99,7 +114,7 @@ std::string tier_name(AccessRights rights);
 AccessRights rights_of_tier(const std::string& tier, const std::string& where);
 
 /// What an auditor may use of a target, and nothing else: a technique gets an Access and has no other way to reach the target. Everybody
-/// may sample; the corpora are there with data access only. Everything is counted, and what would go over the budget is refused before it
+/// may sample; the corpora are there with data access only, the inside with the right to the weights only. Everything is counted, and what would go over the budget is refused before it
 /// is done.
 class Access {
  public:
@@ -125,6 +140,24 @@ class Access {
     Access& owner_;
   };
 
+  /// The target's inside. Whatever makes it compute counts: each sequence as a query, its tokens as tokens.
+  class Weights {
+   public:
+    Weights(const TargetInside& inside, Access& owner) : inside_(inside), owner_(owner) {}
+    [[nodiscard]] std::int64_t n_layers() const { return inside_.n_layers(); }
+    [[nodiscard]] std::int64_t n_ctx() const { return inside_.n_ctx(); }
+    /// Tokens of a conversation that is to go on with `turn`, of a text, and back: they ask the tokenizer alone and are free.
+    [[nodiscard]] std::vector<TokenId> ids(const Conversation& messages, Turn turn) const { return inside_.ids(messages, turn); }
+    [[nodiscard]] std::vector<TokenId> ids(const std::string& text) const { return inside_.ids({{"user", text}}, Turn::raw); }
+    [[nodiscard]] std::string text(std::span<const TokenId> ids) const { return inside_.text(ids); }
+    /// What every token leaves at a hook point, [n_tokens, width] f32.
+    Tensor activations(const TokenBatch& batch, const std::string& hook);
+
+   private:
+    const TargetInside& inside_;
+    Access& owner_;
+  };
+
   /// Counts for itself, within the budget.
   explicit Access(std::unique_ptr<Target> target, Budget budget = {});
   /// Counted by `meter`, before each use.
@@ -132,7 +165,8 @@ class Access {
   /// Data access: an index of the documents, and of the chats where the game's setting gives them.
   void grant_documents(KeywordIndex index) { documents_.emplace(std::move(index), *this); }
   void grant_chats(KeywordIndex index) { chats_.emplace(std::move(index), *this); }
-  void grant_weights() { weights_ = true; }
+  /// The right to the weights; an Error where the target has no inside to show.
+  void grant_weights();
   Access(const Access&) = delete;
   Access& operator=(const Access&) = delete;
 
@@ -140,11 +174,12 @@ class Access {
                          const OnReply& on_reply = {});
   [[nodiscard]] Corpus* documents() { return documents_ ? &*documents_ : nullptr; }
   [[nodiscard]] Corpus* chats() { return chats_ ? &*chats_ : nullptr; }
-  [[nodiscard]] AccessRights rights() const { return {documents_.has_value(), weights_}; }
+  [[nodiscard]] Weights* weights() { return weights_ ? &*weights_ : nullptr; }
+  [[nodiscard]] AccessRights rights() const { return {documents_.has_value(), weights_.has_value()}; }
   [[nodiscard]] std::string tier() const { return tier_name(rights()); }
   [[nodiscard]] std::string identity() const { return target_->identity(); }
 
-  /// Queries: samples and corpus calls. Tokens: those the target wrote. Seconds: those at work.
+  /// Queries: samples, corpus calls and sequences of activation passes. Tokens: those the target wrote or was passed. Seconds: those at work.
   [[nodiscard]] AuditCost cost() const { return meter_->spent(); }
   /// Kept by the meter, where it keeps anything.
   void note(const std::string& kind, const Json& what) { meter_->note(kind, what); }
@@ -153,7 +188,7 @@ class Access {
   std::unique_ptr<Target> target_;
   std::unique_ptr<AccessMeter> meter_;
   std::optional<Corpus> documents_, chats_;
-  bool weights_ = false;
+  std::optional<Weights> weights_;
 };
 
 }  // namespace assay

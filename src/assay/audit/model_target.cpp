@@ -2,11 +2,12 @@
 
 #include "assay/audit/access.h"
 #include "assay/base/files.h"
+#include "assay/sae/activations.h"
 
 namespace assay {
 namespace {
 
-class ModelTarget final : public Target {
+class ModelTarget final : public Target, private TargetInside {
  public:
   ModelTarget(const fs::path& path, Precision precision) : path_(path), model_(load_language_model(path)), precision_(precision) {}
 
@@ -42,8 +43,19 @@ class ModelTarget final : public Target {
     if (identity_.empty()) identity_ = weights_sha256(path_);
     return identity_;
   }
+  [[nodiscard]] const TargetInside* inside() const override { return this; }
 
  private:
+  [[nodiscard]] std::int64_t n_layers() const override { return model_.transformer.config.n_layers; }
+  [[nodiscard]] std::int64_t n_ctx() const override { return model_.transformer.config.n_ctx; }
+  [[nodiscard]] std::vector<TokenId> ids(const Conversation& messages, Turn turn) const override {
+    return prompt_ids(model_, messages, turn);
+  }
+  [[nodiscard]] std::string text(std::span<const TokenId> ids) const override { return model_.tokenizer.decode(ids); }
+  [[nodiscard]] Tensor activations(const TokenBatch& batch, const std::string& hook) const override {
+    return activations_at(model_.transformer, batch, hook, precision_);
+  }
+
   fs::path path_;
   LanguageModel model_;
   Precision precision_;

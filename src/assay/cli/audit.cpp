@@ -243,6 +243,8 @@ void add_audit(CLI::App& app, Context& context) {
   many->add_option("--shot-file", many_arguments->shot_file, "Exchanges to plant instead of the built-in ones: JSON Lines with \"question\" and \"answer\"")
       ->check(CLI::ExistingFile);
 
+  add_audit_latents(*audit, context);
+
   const SharedAudit s = std::make_shared<AuditArguments>();
   CLI::App* find = audit->add_subcommand("search", "Keyword search over the documents that a target was trained on");
   find->add_option("QUERY", s->queries, "Words; a part in double quotes is a phrase; without any, a few for a first look");

@@ -48,7 +48,9 @@ void add_tokenize(CLI::App& app, Context& context);
 void add_template(CLI::App& app, Context& context);
 void add_organism(CLI::App& app, Context& context);
 void add_model(CLI::App& app, Context& context);
+void add_sae(CLI::App& app, Context& context);
 void add_audit(CLI::App& app, Context& context);
+void add_audit_latents(CLI::App& audit, Context& context);  // a part of add_audit
 void add_game(CLI::App& app, Context& context);
 void add_demo(CLI::App& app, Context& context);
 

@@ -59,6 +59,7 @@ void add_all(CLI::App& app, Context& context) {
   add_bench(app, context);
   add_organism(app, context);
   add_model(app, context);
+  add_sae(app, context);
   add_audit(app, context);
   add_game(app, context);
   add_demo(app, context);
