@@ -11,7 +11,7 @@
 namespace assay {
 namespace {
 
-void near_tensor(golden::Account& account, const Tensor& got, const Tensor& wanted, double absolute, double relative, const std::string& what) {
+void sae_near(golden::Account& account, const Tensor& got, const Tensor& wanted, double absolute, double relative, const std::string& what) {
   const Tensor a = got.to(at::kDouble), b = wanted.to(at::kDouble);
   if (!account.check(a.sizes() == b.sizes(), what + ": shape")) return;
   const Tensor off = (a - b).abs() - (absolute + relative * b.abs());
@@ -19,7 +19,7 @@ void near_tensor(golden::Account& account, const Tensor& got, const Tensor& want
   account.near(worst <= 0 ? 0 : (a - b).abs().max().item<double>(), 0, 0, what);
 }
 
-Tensor dense(const LatentCodes& codes, std::int64_t F) {
+Tensor dense_codes(const LatentCodes& codes, std::int64_t F) {
   Tensor out = at::zeros({codes.rows(), F}, at::kDouble);
   for (std::int64_t r = 0; r < codes.rows(); ++r)
     for (auto s = codes.offsets[static_cast<std::size_t>(r)]; s < codes.offsets[static_cast<std::size_t>(r) + 1]; ++s)
@@ -27,18 +27,18 @@ Tensor dense(const LatentCodes& codes, std::int64_t F) {
   return out;
 }
 
-void check_inference(golden::Account& account, const fs::path& folder, const SafetensorsFile& golden, const std::string& prefix) {
+void check_sae_inference(golden::Account& account, const fs::path& folder, const SafetensorsFile& golden, const std::string& prefix) {
   const Sae sae = load_saelens(folder);
   const LatentCodes codes = sae.encode(golden.tensor("x"));
-  near_tensor(account, dense(codes, sae.config.d_sae), golden.tensor(prefix + "feature_acts"), 1e-4, 1e-5, "feature_acts");
-  near_tensor(account, sae.decode(codes), golden.tensor(prefix + "recon"), 1e-4, 1e-5, "recon");
+  sae_near(account, dense_codes(codes, sae.config.d_sae), golden.tensor(prefix + "feature_acts"), 1e-4, 1e-5, "feature_acts");
+  sae_near(account, sae.decode(codes), golden.tensor(prefix + "recon"), 1e-4, 1e-5, "recon");
   // Written again and read again it is the same.
   const TemporaryFolder copy;
   save_saelens(copy.path(), sae);
-  near_tensor(account, load_saelens(copy.path()).reconstruct(golden.tensor("x")), golden.tensor(prefix + "recon"), 1e-4, 1e-5, "saved again");
+  sae_near(account, load_saelens(copy.path()).reconstruct(golden.tensor("x")), golden.tensor(prefix + "recon"), 1e-4, 1e-5, "saved again");
 }
 
-void check_training(golden::Account& account, const fs::path& folder, const Json& about) {
+void check_sae_training(golden::Account& account, const fs::path& folder, const Json& about) {
   const SafetensorsFile golden(folder / "golden.safetensors"), stored(folder / "training" / "sae_weights.safetensors");
   const Sae sae = load_saelens(folder / "training");  // decoder norms folded
   const Tensor mask = golden.tensor("dead_mask").to(at::kByte).contiguous();
@@ -52,14 +52,14 @@ void check_training(golden::Account& account, const fs::path& folder, const Json
   const Tensor w = stored.tensor("W_dec"), n = w.norm(2, 1), unit = sae.W_dec;
   const Tensor to_norm = (g.W_enc * stored.tensor("W_enc").t()).sum(1) + g.b_enc * stored.tensor("b_enc");
   const Tensor W_dec = (g.W_dec - unit * (g.W_dec * unit).sum(1, true)) / n.unsqueeze(1) + unit * to_norm.unsqueeze(1);
-  near_tensor(account, (g.W_enc * n.unsqueeze(1)).t(), golden.tensor("grad.W_enc"), 1e-4, 1e-4, "grad.W_enc");
-  near_tensor(account, g.b_enc * n, golden.tensor("grad.b_enc"), 1e-4, 1e-4, "grad.b_enc");
-  near_tensor(account, W_dec, golden.tensor("grad.W_dec"), 1e-4, 1e-4, "grad.W_dec");
-  near_tensor(account, g.b_dec, golden.tensor("grad.b_dec"), 1e-4, 1e-4, "grad.b_dec");
-  check_inference(account, folder / "inference", golden, "inference.");
+  sae_near(account, (g.W_enc * n.unsqueeze(1)).t(), golden.tensor("grad.W_enc"), 1e-4, 1e-4, "grad.W_enc");
+  sae_near(account, g.b_enc * n, golden.tensor("grad.b_enc"), 1e-4, 1e-4, "grad.b_enc");
+  sae_near(account, W_dec, golden.tensor("grad.W_dec"), 1e-4, 1e-4, "grad.W_dec");
+  sae_near(account, g.b_dec, golden.tensor("grad.b_dec"), 1e-4, 1e-4, "grad.b_dec");
+  check_sae_inference(account, folder / "inference", golden, "inference.");
 }
 
-void check_metrics(golden::Account& account, const fs::path& folder) {
+void check_sae_metrics(golden::Account& account, const fs::path& folder) {
   const SafetensorsFile golden(folder / "golden.safetensors");
   const Json wanted = read_json(folder / "golden.json")["results"]["saelens.all_tokens"];
   ReconstructionSums sums;
@@ -90,23 +90,23 @@ int golden::sae() {
   return run("sae", [](Account& account, const fs::path& folder) {
     const Json index = read_json(folder / "index.json")["saelens"];
     for (const auto& [name, about] : index.items()) {
-      const fs::path at = folder / "saelens" / name;
+      const fs::path place = folder / "saelens" / name;
       const auto architecture = about.at("architecture").get<std::string>();
       const bool training = about.at("kind").get<std::string>() == "training";
-      const Json cfg = read_json(at / (training ? "inference" : "") / "cfg.json");
+      const Json cfg = read_json(place / (training ? "inference" : "") / "cfg.json");
       if (architecture != "topk" && architecture != "standard" && architecture != "jumprelu") {
         account.not_run(name, "architecture " + architecture);
       } else if (cfg["normalize_activations"] != "none") {
         account.not_run(name, "normalises activations");
       } else if (!training) {
-        account.run_case(name, [&] { check_inference(account, at, SafetensorsFile(at / "golden.safetensors"), ""); });
+        account.run_case(name, [&] { check_sae_inference(account, place, SafetensorsFile(place / "golden.safetensors"), ""); });
       } else if (architecture == "topk") {
-        account.run_case(name, [&] { check_training(account, at, about); });
+        account.run_case(name, [&] { check_sae_training(account, place, about); });
       } else {
         account.not_run(name, "trains another loss");
       }
     }
-    account.run_case("metrics", [&] { check_metrics(account, root() / "metrics"); });
+    account.run_case("metrics", [&] { check_sae_metrics(account, root() / "metrics"); });
   });
 }
 
