@@ -114,7 +114,7 @@ LabelledLatents LabelledLatents::learn(Access& access, std::vector<LatentText> t
       mix.resize(std::max<std::size_t>(1, i));
       break;
     }
-  if (mix.empty()) throw Error("audit latents", "there is no text to train the SAE on");
+  if (mix.empty()) throw Error("audit latents", "there is no text for the SAE");
   KeptActivations source;
   in_passes(weights, mix, hook, [&](std::size_t, const TokenBatch& batch, const Tensor& rows) { source.add(without_first(rows, batch)); });
   const Json identity = {{"target", access.identity()}, {"hook", hook}, {"texts", mix.size()}, {"tokens", tokens}};
