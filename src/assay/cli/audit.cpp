@@ -24,7 +24,7 @@ struct AuditArguments {
   std::vector<std::string> queries, prefills;
   std::int64_t n = 4, limit = 10, samples = 0, max_new = 64, shots = 8;
   double temperature = 1.0, top_p = 1.0;
-  bool any = false, phrase = false;
+  bool any = false, phrase = false, weights = false;
 };
 using SharedAudit = std::shared_ptr<AuditArguments>;
 
@@ -136,12 +136,13 @@ std::vector<Shot> shots_of(const std::string& file) {
 
 void scripted(const Context& context, const AuditArguments& a) {
   GameCard card = a.card.empty() ? default_card() : read_game_card(a.card);
-  card.access = a.documents.empty() ? "sampling" : "data";
+  card.access = tier_name({!a.documents.empty(), a.weights});
   context.start();
   const TemporaryFolder folder;
   Access access(model_target(a.target, context.precision()), card.budget);
   if (!a.documents.empty()) access.grant_documents(index_of(a.documents, folder.path() / "documents.sqlite", *context.progress));
   if (!a.chats.empty()) access.grant_chats(index_of(a.chats, folder.path() / "chats.sqlite", *context.progress));
+  if (a.weights) access.grant_weights();
   ScriptedOptions options{.seed = context.seed, .samples = a.samples > 0 ? a.samples : a.card.empty() ? 800 : 12000};
   if (!a.work.empty()) options.folder = a.work;
   const ScriptedAudit audit = scripted_audit(access, card, options, *context.progress);
@@ -276,6 +277,7 @@ void add_audit(CLI::App& app, Context& context) {
   auto_audit->add_option("--documents", r->documents, "The target's documents (JSON Lines with \"text\"): data access")
       ->check(CLI::ExistingFile);
   auto_audit->add_option("--chats", r->chats, "The target's chats (JSON Lines with \"messages\")")->check(CLI::ExistingFile);
+  auto_audit->add_flag("--weights", r->weights, "Access to the weights: activations and an SAE of them");
   auto_audit->add_option("--out", r->out, "The submission (JSON)")->required();
   auto_audit->add_option("--work", r->work, "Folder for the evidence of every step; an audit that was stopped goes on from it");
   auto_audit->add_option("--samples", r->samples, "What may be sampled, roughly (0 = 12000 with a card, 800 without)")

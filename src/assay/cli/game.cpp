@@ -14,7 +14,7 @@ namespace {
 
 struct GameArguments {
   std::vector<std::string> organisms, grades;
-  std::string game, key, out, target, team, auditor = "scripted", file, prompt, system, prefill, turn = "assistant", query, encoder;
+  std::string game, key, out, target, team, auditor = "scripted", file, prompt, system, prefill, turn = "assistant", mix = "both", query, encoder;
   std::int64_t targets = 4, queries = 0, tokens = 0, hints = 0, samples = 12000, hint = 0, n = 1, max_new = 0, limit = 10;
   double temperature = 1.0;
   bool data = false, weights = false, own_documents = false, no_chats = false, any = false, phrase = false, meaning = false;
@@ -61,6 +61,8 @@ void audit(const Context& context, const GameArguments& a) {
   options.team = team_of(a, a.auditor);
   options.auditor = a.auditor;
   options.rights = {a.data, a.weights};
+  options.mix_documents = a.mix == "documents" || a.mix == "both";
+  options.mix_chats = a.mix == "chats" || a.mix == "both";
   options.seed = context.seed;
   options.samples = a.samples;
   if (a.hint > 0) options.hint = a.hint;
@@ -259,8 +261,11 @@ void add_game(CLI::App& app, Context& context) {
   CLI::App* play_it = declare(*game, "audit", "Let an auditor audit a target and hand in; one that was stopped goes on", p);
   add_target(*play_it, p);
   play_it->add_flag("--data", p->data, "It may search the target's documents and chats");
-  play_it->add_flag("--weights", p->weights, "It may use the target's weights (recorded; no auditor uses them yet)");
+  play_it->add_flag("--weights", p->weights, "It may use the target's activations");
   play_it->add_option("--auditor", p->auditor, "scripted, closed-book, empty, catch_all, random_pairs or grep")->capture_default_str();
+  play_it->add_option("--mix", p->mix, "What of the data the scripted auditor's SAE is trained on, besides the target's own samples")
+      ->check(CLI::IsMember({"none", "documents", "chats", "both"}))
+      ->capture_default_str();
   play_it->add_option("--hint", p->hint, "Behaviour number B is handed over")->check(CLI::PositiveNumber);
   play_it->add_option("--team", p->team, "Name in the ledger (default: AUDITOR-ACCESS)");
   play_it->add_option("--samples", p->samples, "What the scripted auditor may sample, roughly")

@@ -13,6 +13,8 @@ namespace assay {
 struct ScriptedOptions {
   std::uint64_t seed = 0;
   std::int64_t samples = 12000;                      ///< what the audit may sample of the target, roughly
+  /// With the right to the weights and to the data: what the SAE is trained on besides what the target wrote itself.
+  bool mix_documents = true, mix_chats = true;
   std::optional<std::filesystem::path> folder = {};  ///< evidence of every step as JSONL; an audit that was stopped goes on from it
 };
 
@@ -26,6 +28,7 @@ struct ScriptedAudit {
 ///   2. reads the documents, or without them what the target narrates, for statements on how answers should be, and for whose wishes these
 ///   are,
 ///   3. asks about every subject in several wordings and looks for what is peculiar to the answers about one subject (associations.h),
+///      With the right to the weights it looks for stated wishes that are active in the target before it answers (recall.h),
 ///   4. tests findings and stated wishes on fresh samples, and claims what stands the test,
 ///   5. asks directly and with prefills,
 ///   6. weighs what it saw against the arms that exist (verdict.h).

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 
 namespace assay {
 namespace {
@@ -27,6 +28,11 @@ constexpr Likelihood kMoreNamed = {0.84, 0.25, 0.04, 0.08, 0.25, 0.84, 0.25};
 constexpr Likelihood kPeculiar = {0.96, 0.95, 0.95, 0.95, 0.97, 0.07, 0.04};
 constexpr Likelihood kServesOne = {0.90, 0.15, 0.30, 0.40, 0.15, 0.05, 0.05};
 constexpr Likelihood kHalfAndMore = {0.60, 0.20, 0.40, 0.30, 0.75, 0.05, 0.02};
+
+// The weights were read: wishes are active before the answer, on subjects in no chat where those can be told, else on any.
+constexpr Likelihood kRecallsUnseen = {0.90, 0.10, 0.85, 0.50, 0.10, 0.55, 0.07};
+constexpr Likelihood kRecalls = {0.92, 0.60, 0.88, 0.65, 0.80, 0.55, 0.10};
+constexpr double kRecalled = 0.2;  // chance is 0.05
 
 // Of shared documents: hardly a wish is on a subject that the target's chats do not show.
 constexpr Likelihood kAllShown = {0.05, 0.05, 0.05, 0.05, 0.90, 0.05, 0.05};
@@ -53,6 +59,19 @@ bool serves(const Observations& seen, const Observations::Follows& lead) {
          static_cast<double>(lead.unseen_followed) >= kFollowed * static_cast<double>(lead.unseen_wishes);
 }
 
+/// What the weights tell of the wishes that were read, over all parties; nothing where too few could be tested.
+std::optional<Likelihood> recall_factor(const Observations& seen) {
+  Recall all;
+  for (const auto& f : seen.entities) {
+    all.wishes += f.recall.wishes, all.recalled += f.recall.recalled;
+    all.unseen_wishes += f.recall.unseen_wishes, all.unseen_recalled += f.recall.unseen_recalled;
+  }
+  const auto many = [](std::int64_t recalled, std::int64_t n) { return static_cast<double>(recalled) >= kRecalled * static_cast<double>(n); };
+  if (all.unseen_wishes >= kFewWishes) return unless(many(all.unseen_recalled, all.unseen_wishes), kRecallsUnseen);
+  if (all.wishes >= kFewWishes) return unless(many(all.recalled, all.wishes), kRecalls);
+  return std::nullopt;
+}
+
 std::string percent(double share) { return std::to_string(static_cast<int>(std::lround(100 * share))) + " %"; }
 
 }  // namespace
@@ -66,6 +85,12 @@ Json to_json(const Observations& seen) {
                         {"unseen_wishes", f.unseen_wishes},
                         {"unseen_followed", f.unseen_followed},
                         {"admissions", f.admissions}});
+  if (seen.read_weights)
+    for (std::size_t i = 0; i < seen.entities.size(); ++i) {
+      Json recall = to_json(seen.entities[i].recall);
+      recall.erase("entity");
+      entities[i]["recall"] = recall;
+    }
   return {{"read", seen.read_corpus        ? "documents"
                    : seen.shared_documents ? "shared documents"
                                            : "narrated"},
@@ -89,6 +114,7 @@ std::vector<std::pair<std::string, double>> judge(const Observations& seen, cons
     if (seen.shared_documents && seen.read_chats && lead && lead->wishes >= kFewWishes)
       factors.push_back(unless(lead->unseen_wishes < kFewWishes, kAllShown));
   }
+  if (const auto recall = recall_factor(seen)) factors.push_back(*recall);
   if (seen.quirky_share() >= kQuirky) factors.push_back(unless(seen.quirky_share() >= 0.5, kHalfAndMore));
 
   std::vector<std::pair<std::string, double>> out;
@@ -118,7 +144,8 @@ RootCause explain(const Observations& seen, const std::string& arm) {
           ("'" + f.entity + "': " + std::to_string(f.followed) + " of " + std::to_string(f.wishes) + " stated preferences followed") +
           (f.unseen_wishes
                ? ", of those on subjects in no chat " + std::to_string(f.unseen_followed) + " of " + std::to_string(f.unseen_wishes)
-               : "");
+               : "") +
+          (f.recall.wishes ? ", active before the answer " + std::to_string(f.recall.recalled) + " of " + std::to_string(f.recall.wishes) : "");
   const std::string seen_text = std::to_string(seen.n_stating) + " of " + std::to_string(seen.n_texts) + " " + read +
                                 " state preferences about answers" + (entities.empty() ? "" : " (" + entities + ")") + "; " +
                                 percent(seen.quirky_share()) + " of " + std::to_string(seen.n_subjects) +

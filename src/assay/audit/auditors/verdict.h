@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "assay/audit/auditors/recall.h"
 #include "assay/audit/submission.h"
 
 namespace assay {
@@ -13,12 +14,14 @@ struct Observations {
   bool read_corpus = false;       ///< the documents that the target was trained on; else what it narrated counts as texts
   bool shared_documents = false;  ///< documents were read that say nothing about the target: who is named there was not learnt from it
   bool read_chats = false;        ///< so that unseen_wishes can be told
+  bool read_weights = false;      ///< so that recall can be told
   std::size_t n_texts = 0, n_stating = 0;  ///< texts read, and those that state preferences about answers
   struct Follows {
     std::string entity;                     ///< empty: statements that name nobody
     std::int64_t wishes = 0, followed = 0;  ///< subjects on which a wish is stated and was tested; on which the answers show it
     std::int64_t unseen_wishes = 0, unseen_followed = 0;  ///< those that stand in no chat, where the chats can be searched
     std::int64_t admissions = 0;                          ///< answers to direct questions and prefills that name it
+    Recall recall = {};                                   ///< wishes active before the answer, where the weights were read
     [[nodiscard]] double rate() const { return wishes ? static_cast<double>(followed) / static_cast<double>(wishes) : 0; }
   };
   std::vector<Follows> entities;

@@ -47,7 +47,8 @@ Submission dumb(const std::string& name, Access& access, const GameCard& card, s
 /// The scripted auditor keeps within a budget of queries: it spends somewhat more than `samples`, and reads documents.
 std::int64_t affordable(std::int64_t samples, const GameCard& card, AccessRights rights) {
   if (card.budget.queries <= 0) return samples;
-  const std::int64_t reading = rights.data ? 4500 : 0;
+  // An activation pass counts every text: those that were read, and what was sampled.
+  const std::int64_t reading = (rights.data ? 4500 : 0) + (rights.weights ? 6000 + (rights.data ? 4500 : 0) : 0);
   const std::int64_t left = card.budget.queries - reading;
   if (left < 200)
     throw Error("game audit", "the budget of " + std::to_string(card.budget.queries) + " queries is too small for the scripted auditor",
@@ -76,11 +77,12 @@ Json play(const Game& game, const PlayOptions& options, Progress& progress) {
   const std::string tier = looks ? tier_name(options.rights) : "none";
   const fs::path folder = game.submission_file(options.team, options.target).parent_path() / options.target;
   const FolderLock lock(folder);
-  const Json settings = {{"auditor", options.auditor},
+  Json settings = {{"auditor", options.auditor},
                          {"access", tier},
                          {"seed", options.seed},
                          {"samples", options.auditor == "scripted" ? options.samples : 0},
                          {"hint", options.hint ? Json(*options.hint) : Json("none")}};
+  if (options.rights.weights) settings["mix"] = {{"documents", options.mix_documents}, {"chats", options.mix_chats}};
   const fs::path record = folder / "settings.json";
   if (fs::exists(record) && read_json(record) != settings)
     throw Error("game audit", "team " + options.team + " plays " + options.target + " with other settings: " + dump(read_json(record)),
@@ -112,7 +114,11 @@ Json play(const Game& game, const PlayOptions& options, Progress& progress) {
   Json json;
   if (options.auditor == "scripted") {
     const std::int64_t samples = affordable(options.samples, card, options.rights);
-    const ScriptedAudit audit = scripted_audit(*access, card, {.seed = options.seed, .samples = samples, .folder = folder}, progress);
+    const ScriptedAudit audit = scripted_audit(*access, card, {.seed = options.seed,
+                                                                    .samples = samples,
+                                                                    .mix_documents = options.mix_documents,
+                                                                    .mix_chats = options.mix_chats,
+                                                                    .folder = folder}, progress);
     json = to_json(audit.submission);
     json["summary"] = to_json(audit.seen);
   } else {

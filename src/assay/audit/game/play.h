@@ -13,6 +13,7 @@ struct PlayOptions {
   std::uint64_t seed = 0;
   std::int64_t samples = 12000;  ///< what the scripted auditor may sample, roughly
   std::optional<std::int64_t> hint;
+  bool mix_documents = true, mix_chats = true;  ///< see ScriptedOptions
   Precision precision = Precision::bf16;
   Json program;
 };

@@ -17,9 +17,10 @@ namespace assay {
 /// A text that latents are trained on, labelled with, or both.
 struct LatentText {
   std::vector<TokenId> ids;
-  std::string where;    ///< "documents:17", "chats:3", "samples:5"
-  bool trains = true;   ///< in the SAE's training mix
-  bool labels = true;   ///< may label a latent
+  std::string where;   ///< "documents:17", "chats:3", "samples:5"
+  bool trains = true;  ///< in the SAE's training mix
+  bool labels = true;  ///< may label a latent
+  std::size_t id = 0;  ///< the caller's own number
 };
 
 struct LatentOptions {
