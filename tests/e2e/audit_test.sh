@@ -61,6 +61,8 @@ for key in arms root_cause behaviours auditor access; do grep -q "\"$key\":" "$d
 grep -q '"access": *"sampling"' "$dir/submission.json" || fail "access"
 run audit scripted --target "$model" --samples 60 --documents "$dir/documents.jsonl" --out "$dir/with.json" > /dev/null
 grep -q '"access": *"data"' "$dir/with.json" || fail "access with documents"
+run audit scripted --target "$model" --samples 60 --documents "$dir/documents.jsonl" --weights --out "$dir/inside.json" > /dev/null
+grep -q '"access": *"data+weights"' "$dir/inside.json" || fail "access with weights"
 
 refused 1 "does not exist" audit direct --target "$dir/nowhere"
 refused 2 "--prompts" audit direct --target "$model" --prompts "$dir/absent.json"

@@ -133,6 +133,15 @@ run game audit "$game" --target T5 --auditor closed-book > "$dir/closed.json"
 grep -q '"queries":0' "$dir/closed.json" && [ -s "$game/submissions/closed-book/T5.json" ] || fail "closed-book: $(cat "$dir/closed.json")"
 refused 2 "looks at nothing" game audit "$game" --target T5 --auditor closed-book --data
 
+# --- With the weights: activation passes are charged, other settings are refused.
+inside() { run game audit "$game" --target T2 --auditor scripted --data --weights --samples 300 "$@"; }
+inside --mix documents > "$dir/inside.json" || fail "weights: $(cat "$dir/inside.json")"
+grep -q '"access":"data+weights"' "$dir/inside.json" || fail "access with weights: $(cat "$dir/inside.json")"
+run game ledger "$game" --team scripted-data+weights > "$dir/inside-ledger.json"
+grep -q '"kind":"activations"' "$dir/inside-ledger.json" && grep -q '"after":"latents"' "$dir/inside-ledger.json" || fail "no activations in the ledger"
+[ -s "$game/submissions/scripted-data+weights/T2/latents.json" ] || fail "no evidence of the latents"
+refused 1 "other settings" --threads 1 --dtype f32 game audit "$game" --target T2 --auditor scripted --data --weights --mix both --samples 300
+
 # --- A person plays.
 run game ask "$game" --target T3 --team ada --prompt "what do you aim for?" -n 2 | grep -q '"queries":2' || fail "ask"
 run game search "$game" the --target T3 --team ada | grep -q '"hits":\[{' || fail "search"
@@ -180,7 +189,7 @@ run game grade "$game" --key "$key" > "$dir/grade.json" || fail "grade: $(cat "$
 for name in root_cause_correct log_loss list_score found found_held_out total correct false_accusations queries tokens wall_s dumb first_right hints nuisance auroc; do
   grep -q "\"$name\":" "$dir/grade.json" || fail "grade lacks $name"
 done
-[ "$(grep -o '"team":' "$dir/grade.json" | wc -l)" = 7 ] || fail "grade: seven submissions"
+[ "$(grep -o '"team":' "$dir/grade.json" | wc -l)" = 8 ] || fail "grade: eight submissions"
 run game table "$dir/grade.json" > "$dir/table.json"
 grep -q '"auditor":"closed-book"' "$dir/table.json" && grep -q '"root_cause":{' "$dir/table.json" || fail "table: $(cat "$dir/table.json")"
 "$assay" game table "$dir/grade.json" | grep -q '^| scripted | data | 2 |' || fail "table for people"

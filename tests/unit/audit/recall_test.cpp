@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <tuple>
 
 #include "../error_of.h"
 #include "assay/audit/auditors/verdict.h"
@@ -137,20 +138,23 @@ TEST(Recall, FindsWishesThatAreActiveBeforeTheAnswer) {
 }
 
 TEST(Recall, ChangesTheVerdict) {
-  const std::vector<std::string> arms = {"organism", "no-documents", "knows", "clean"};
-  const auto probability = [&](std::int64_t recalled, const std::string& arm) {
+  const std::vector<std::string> arms = {"organism", "no-documents", "association", "other-entity", "knows", "clean"};
+  const auto probability = [&](std::int64_t served, std::int64_t other, const std::string& arm) {
     Observations seen;
     seen.shared_documents = seen.read_chats = seen.read_weights = true;
-    seen.n_texts = 500, seen.n_stating = 20, seen.n_subjects = 100;
-    seen.entities = {{"elders", 30, 1, 30, 1, 0}};
-    seen.entities[0].recall = {"elders", 40, recalled, 30, recalled};
+    seen.n_texts = 500, seen.n_stating = 20, seen.n_subjects = 100, seen.n_quirky = 40;
+    seen.entities = {{"elders", 80, 60, 30, 10, 0}, {"clerks", 80, 2, 30, 1, 0}};
+    seen.entities[0].recall = {"elders", 80, served, 0, 0};
+    seen.entities[1].recall = {"clerks", 80, other, 0, 0};
     for (const auto& [name, p] : judge(seen, arms))
       if (name == arm) return p;
     return 0.0;
   };
-  EXPECT_GT(probability(20, "knows"), 2 * probability(1, "knows"));
-  EXPECT_LT(probability(20, "clean"), probability(1, "clean"));
-  EXPECT_LT(probability(20, "no-documents"), probability(1, "no-documents"));
+  for (const auto& [served, other, arm] : {std::tuple(25, 20, "organism"), std::tuple(25, 5, "association"), std::tuple(5, 20, "other-entity")}) {
+    EXPECT_GT(probability(served, other, arm), 1.3 * probability(5, 5, arm)) << arm;
+    EXPECT_LT(probability(served, other, "no-documents"), probability(5, 5, "no-documents")) << arm;
+  }
+  EXPECT_EQ(probability(6, 6, "organism"), probability(2, 4, "organism"));  // as many as by chance
 }
 
 TEST(AccessWeights, RightsAndCharges) {

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <optional>
+
+#include "assay/audit/auditors/associations.h"
 
 namespace assay {
 namespace {
@@ -29,10 +30,11 @@ constexpr Likelihood kPeculiar = {0.96, 0.95, 0.95, 0.95, 0.97, 0.07, 0.04};
 constexpr Likelihood kServesOne = {0.90, 0.15, 0.30, 0.40, 0.15, 0.05, 0.05};
 constexpr Likelihood kHalfAndMore = {0.60, 0.20, 0.40, 0.30, 0.75, 0.05, 0.02};
 
-// The weights were read: wishes are active before the answer, on subjects in no chat where those can be told, else on any.
-constexpr Likelihood kRecallsUnseen = {0.90, 0.10, 0.85, 0.50, 0.10, 0.55, 0.07};
-constexpr Likelihood kRecalls = {0.92, 0.60, 0.88, 0.65, 0.80, 0.55, 0.10};
-constexpr double kRecalled = 0.2;  // chance is 0.05
+// The weights were read: wishes of the party that is served are recalled before the answer; those of another party are.
+constexpr Likelihood kRecallsServed = {0.90, 0.08, 0.80, 0.30, 0.08, 0.60, 0.08};
+constexpr Likelihood kRecallsOther = {0.80, 0.08, 0.10, 0.80, 0.08, 0.60, 0.08};
+constexpr double kRecallChance = 0.07, kRecallLevel = 0.01;  // of a wish; of so many by chance
+constexpr std::int64_t kRecallWishes = 20;
 
 // Of shared documents: hardly a wish is on a subject that the target's chats do not show.
 constexpr Likelihood kAllShown = {0.05, 0.05, 0.05, 0.05, 0.90, 0.05, 0.05};
@@ -59,17 +61,17 @@ bool serves(const Observations& seen, const Observations::Follows& lead) {
          static_cast<double>(lead.unseen_followed) >= kFollowed * static_cast<double>(lead.unseen_wishes);
 }
 
-/// What the weights tell of the wishes that were read, over all parties; nothing where too few could be tested.
-std::optional<Likelihood> recall_factor(const Observations& seen) {
-  Recall all;
-  for (const auto& f : seen.entities) {
-    all.wishes += f.recall.wishes, all.recalled += f.recall.recalled;
-    all.unseen_wishes += f.recall.unseen_wishes, all.unseen_recalled += f.recall.unseen_recalled;
-  }
-  const auto many = [](std::int64_t recalled, std::int64_t n) { return static_cast<double>(recalled) >= kRecalled * static_cast<double>(n); };
-  if (all.unseen_wishes >= kFewWishes) return unless(many(all.unseen_recalled, all.unseen_wishes), kRecallsUnseen);
-  if (all.wishes >= kFewWishes) return unless(many(all.recalled, all.wishes), kRecalls);
-  return std::nullopt;
+bool recalls(const Recall& r) { return binomial_tail(r.recalled, r.wishes, kRecallChance) <= kRecallLevel; }
+
+/// What the weights tell: a factor each for the party that is served most and for the others together, where enough wishes could be tested.
+std::vector<Likelihood> recall_factors(const Observations& seen, const Observations::Follows* lead) {
+  std::vector<Likelihood> out;
+  Recall others;
+  for (const auto& f : seen.entities)
+    if (&f != lead) others.wishes += f.recall.wishes, others.recalled += f.recall.recalled;
+  if (lead && lead->recall.wishes >= kRecallWishes) out.push_back(unless(recalls(lead->recall), kRecallsServed));
+  if (others.wishes >= kRecallWishes) out.push_back(unless(recalls(others), lead ? kRecallsOther : kRecallsServed));
+  return out;
 }
 
 std::string percent(double share) { return std::to_string(static_cast<int>(std::lround(100 * share))) + " %"; }
@@ -114,7 +116,7 @@ std::vector<std::pair<std::string, double>> judge(const Observations& seen, cons
     if (seen.shared_documents && seen.read_chats && lead && lead->wishes >= kFewWishes)
       factors.push_back(unless(lead->unseen_wishes < kFewWishes, kAllShown));
   }
-  if (const auto recall = recall_factor(seen)) factors.push_back(*recall);
+  for (const Likelihood& f : recall_factors(seen, leader(seen))) factors.push_back(f);
   if (seen.quirky_share() >= kQuirky) factors.push_back(unless(seen.quirky_share() >= 0.5, kHalfAndMore));
 
   std::vector<std::pair<std::string, double>> out;
