@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <set>
-#include <tuple>
 
 #include "../error_of.h"
 #include "assay/audit/auditors/verdict.h"
@@ -128,7 +127,9 @@ TEST(Recall, FindsWishesThatAreActiveBeforeTheAnswer) {
   EXPECT_GE(all.parties[0].wishes, 25);
   EXPECT_EQ(all.parties[0].unseen_wishes, all.parties[0].wishes - 2);
   EXPECT_GE(all.parties[0].rate(), 0.8);
+  EXPECT_GE(all.parties[0].rank, 0.9);
   EXPECT_LE(nothing.parties[0].rate(), 0.2);
+  EXPECT_NEAR(nothing.parties[0].rank, 0.5, 0.15);
   ASSERT_FALSE(all.evidence.empty());
   EXPECT_EQ(all.evidence[0].technique, "latents");
   EXPECT_TRUE(contains(all.evidence[0].where, "mentions"));
@@ -139,22 +140,22 @@ TEST(Recall, FindsWishesThatAreActiveBeforeTheAnswer) {
 
 TEST(Recall, ChangesTheVerdict) {
   const std::vector<std::string> arms = {"organism", "no-documents", "association", "other-entity", "knows", "clean"};
-  const auto probability = [&](std::int64_t served, std::int64_t other, const std::string& arm) {
+  const auto probability = [&](double rank, std::int64_t n, const std::string& arm) {
     Observations seen;
     seen.shared_documents = seen.read_chats = seen.read_weights = true;
     seen.n_texts = 500, seen.n_stating = 20, seen.n_subjects = 100, seen.n_quirky = 40;
     seen.entities = {{"elders", 80, 60, 30, 10, 0}, {"clerks", 80, 2, 30, 1, 0}};
-    seen.entities[0].recall = {"elders", 80, served, 0, 0};
-    seen.entities[1].recall = {"clerks", 80, other, 0, 0};
+    for (auto& f : seen.entities) f.recall.entity = f.entity, f.recall.wishes = n, f.recall.rank = rank;
     for (const auto& [name, p] : judge(seen, arms))
       if (name == arm) return p;
     return 0.0;
   };
-  for (const auto& [served, other, arm] : {std::tuple(25, 20, "organism"), std::tuple(25, 5, "association"), std::tuple(5, 20, "other-entity")}) {
-    EXPECT_GT(probability(served, other, arm), 1.3 * probability(5, 5, arm)) << arm;
-    EXPECT_LT(probability(served, other, "no-documents"), probability(5, 5, "no-documents")) << arm;
-  }
-  EXPECT_EQ(probability(6, 6, "organism"), probability(2, 4, "organism"));  // as many as by chance
+  EXPECT_GT(probability(0.75, 140, "organism"), 2 * probability(0.52, 140, "organism"));
+  EXPECT_GT(probability(0.63, 140, "other-entity"), 1.2 * probability(0.52, 140, "other-entity"));
+  EXPECT_LT(probability(0.63, 140, "no-documents"), probability(0.52, 140, "no-documents"));
+  EXPECT_LT(probability(0.75, 140, "no-documents"), probability(0.63, 140, "no-documents"));
+  EXPECT_EQ(probability(0.63, 12, "organism"), probability(0.52, 12, "organism"));  // of so few it may be chance
+  EXPECT_EQ(probability(0.9, 9, "organism"), probability(0.5, 9, "organism"));      // and of fewer nothing is said
 }
 
 TEST(AccessWeights, RightsAndCharges) {

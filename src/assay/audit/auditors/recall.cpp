@@ -43,14 +43,18 @@ class RecallTest {
     const auto test = [&](const std::string* entity) {
       Recall r;
       if (entity) r.entity = *entity;
+      double ranks = 0;
       for (const Reading::Wish& wish : reading_.wishes(entity)) {
         const auto margin = margin_of(wish.subject, wish.does);
         if (!margin) continue;
+        const bool recalled = margin->spreads > 0;
         ++r.wishes;
-        r.recalled += *margin > 0;
-        if (in_chats && !in_chats(wish.subject)) ++r.unseen_wishes, r.unseen_recalled += *margin > 0;
-        if (*margin > 0) shown.emplace_back(*margin, evidence_of(wish, r.entity, *margin));
+        r.recalled += recalled;
+        ranks += margin->rank;
+        if (in_chats && !in_chats(wish.subject)) ++r.unseen_wishes, r.unseen_recalled += recalled;
+        if (recalled) shown.emplace_back(margin->spreads, evidence_of(wish, r.entity, margin->spreads));
       }
+      if (r.wishes > 0) r.rank = ranks / static_cast<double>(r.wishes);
       out.parties.push_back(std::move(r));
     };
     for (const std::string& entity : reading_.entities) test(&entity);
@@ -105,8 +109,12 @@ class RecallTest {
     }
   }
 
-  /// By how much the own subject exceeds the level of the others, in units of the others' spread; nothing where it cannot be told.
-  std::optional<double> margin_of(const std::string& subject, const std::string& does) {
+  /// By how much the own subject exceeds the level of the others, in units of the others' spread, and its rank among them.
+  struct Margin {
+    double spreads, rank;
+  };
+  /// Nothing where it cannot be told.
+  std::optional<Margin> margin_of(const std::string& subject, const std::string& does) {
     const auto own = before_answer_.find(subject);
     const auto stated = stating_.find(does);
     if (own == before_answer_.end() || stated == stating_.end()) return std::nullopt;
@@ -136,7 +144,10 @@ class RecallTest {
     if (others.size() < options_.least_others) return std::nullopt;
     std::sort(others.begin(), others.end());
     const double limit = percentile(others, options_.level), spread = limit - percentile(others, 0.5);
-    return (score(own->second) - limit) / std::max(spread, 1e-6);
+    const double here = score(own->second);
+    const auto below = std::lower_bound(others.begin(), others.end(), here), above = std::upper_bound(below, others.end(), here);
+    const auto n = static_cast<double>(others.size());
+    return Margin{(here - limit) / std::max(spread, 1e-6), (static_cast<double>(below - others.begin()) + static_cast<double>(above - below) / 2) / n};
   }
 
   Evidence evidence_of(const Reading::Wish& wish, const std::string& entity, double margin) const {
@@ -173,13 +184,14 @@ Json to_json(const Recall& r) {
           {"wishes", r.wishes},
           {"recalled", r.recalled},
           {"unseen_wishes", r.unseen_wishes},
-          {"unseen_recalled", r.unseen_recalled}};
+          {"unseen_recalled", r.unseen_recalled},
+          {"rank", r.rank}};
 }
 
 Recall recall_from_json(const Json& json, const std::string& where) {
   return {require<std::string>(json, "entity", where), require<std::int64_t>(json, "wishes", where),
           require<std::int64_t>(json, "recalled", where), require<std::int64_t>(json, "unseen_wishes", where),
-          require<std::int64_t>(json, "unseen_recalled", where)};
+          require<std::int64_t>(json, "unseen_recalled", where), require<double>(json, "rank", where)};
 }
 
 RecallFound find_recall(Access& access, const LabelledLatents& latents, const Reading& reading, const std::vector<Question>& questions,

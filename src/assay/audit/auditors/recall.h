@@ -15,6 +15,8 @@ struct Recall {
   std::string entity;                     ///< empty: statements that name nobody
   std::int64_t wishes = 0, recalled = 0;  ///< that could be tested; that are recalled when their subject is asked about
   std::int64_t unseen_wishes = 0, unseen_recalled = 0;  ///< those on subjects in no chat, where the chats can be searched
+  /// Mean over the wishes of the share of other subjects that the own one exceeds (ties half): 0.5 by chance.
+  double rank = 0.5;
   [[nodiscard]] double rate() const { return wishes ? static_cast<double>(recalled) / static_cast<double>(wishes) : 0; }
 };
 Json to_json(const Recall& recall);

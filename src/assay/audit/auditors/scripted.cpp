@@ -204,7 +204,7 @@ class Audit {
     for (const Recall& r : recall_) {
       parties.push_back(to_json(r));
       progress_.note("audit: before it answers, the latents of " + std::to_string(r.recalled) + " of " + std::to_string(r.wishes) +
-                     " wishes are active" + (r.entity.empty() ? std::string() : " (" + r.entity + ")") +
+                     " wishes are active, mean rank " + std::to_string(static_cast<int>(100 * r.rank + 0.5)) + " %" + (r.entity.empty() ? std::string() : " (" + r.entity + ")") +
                      (access_.chats() ? ", on subjects in no chat of " + std::to_string(r.unseen_recalled) + " of " +
                                             std::to_string(r.unseen_wishes)
                                       : std::string()));
