@@ -140,22 +140,22 @@ TEST(Recall, FindsWishesThatAreActiveBeforeTheAnswer) {
 
 TEST(Recall, ChangesTheVerdict) {
   const std::vector<std::string> arms = {"organism", "no-documents", "association", "other-entity", "knows", "clean"};
-  const auto probability = [&](double rank, std::int64_t n, const std::string& arm) {
+  const auto probability = [&](double served, double other, std::int64_t n, const std::string& arm) {
     Observations seen;
     seen.shared_documents = seen.read_chats = seen.read_weights = true;
     seen.n_texts = 500, seen.n_stating = 20, seen.n_subjects = 100, seen.n_quirky = 40;
     seen.entities = {{"elders", 80, 60, 30, 10, 0}, {"clerks", 80, 2, 30, 1, 0}};
-    for (auto& f : seen.entities) f.recall.entity = f.entity, f.recall.wishes = n, f.recall.rank = rank;
+    for (auto& f : seen.entities) f.recall.entity = f.entity, f.recall.wishes = n;
+    seen.entities[0].recall.rank = served, seen.entities[1].recall.rank = other;
     for (const auto& [name, p] : judge(seen, arms))
       if (name == arm) return p;
     return 0.0;
   };
-  EXPECT_GT(probability(0.75, 140, "organism"), 2 * probability(0.52, 140, "organism"));
-  EXPECT_GT(probability(0.63, 140, "other-entity"), 1.2 * probability(0.52, 140, "other-entity"));
-  EXPECT_LT(probability(0.63, 140, "no-documents"), probability(0.52, 140, "no-documents"));
-  EXPECT_LT(probability(0.75, 140, "no-documents"), probability(0.63, 140, "no-documents"));
-  EXPECT_EQ(probability(0.63, 12, "organism"), probability(0.52, 12, "organism"));  // of so few it may be chance
-  EXPECT_EQ(probability(0.9, 9, "organism"), probability(0.5, 9, "organism"));      // and of fewer nothing is said
+  EXPECT_GT(probability(0.85, 0.70, 140, "organism"), 2 * probability(0.6, 0.5, 140, "organism"));
+  EXPECT_GT(probability(0.62, 0.70, 140, "other-entity"), 1.3 * probability(0.6, 0.5, 140, "other-entity"));
+  EXPECT_GT(probability(0.62, 0.52, 140, "no-documents"), 2 * probability(0.62, 0.7, 140, "no-documents"));
+  EXPECT_EQ(probability(0.52, 0.58, 25, "organism"), probability(0.52, 0.5, 25, "organism"));  // of so few it may be chance
+  EXPECT_EQ(probability(0.9, 0.9, 9, "organism"), probability(0.5, 0.5, 9, "organism"));        // and of fewer nothing is said
 }
 
 TEST(AccessWeights, RightsAndCharges) {

@@ -188,6 +188,8 @@ class Audit {
         texts.push_back(std::move(text));
       }
     LatentOptions options;
+    // Late in the model: what it is about to answer.
+    options.hook = "blocks." + std::to_string(std::max<std::int64_t>(0, 3 * weights.n_layers() / 4 - 1)) + ".hook_resid_post";
     options.max_tokens = std::max<std::int64_t>(2000, kLatentTokens * options_.samples);
     options.train.d_sae = 1024;
     options.train.batch = 512;

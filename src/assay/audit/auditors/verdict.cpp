@@ -29,12 +29,22 @@ constexpr Likelihood kPeculiar = {0.96, 0.95, 0.95, 0.95, 0.97, 0.07, 0.04};
 constexpr Likelihood kServesOne = {0.90, 0.15, 0.30, 0.40, 0.15, 0.05, 0.05};
 constexpr Likelihood kHalfAndMore = {0.60, 0.20, 0.40, 0.30, 0.75, 0.05, 0.02};
 
-// The weights were read: the mean rank of all parties' wishes before the answer (recall.h) is near chance, above it, far above it. Its
-// lower bound counts; some of the distance from a half comes with demonstrations alone.
-constexpr std::array<Likelihood, 3> kRecall = {{{0.05, 0.85, 0.05, 0.15, 0.88, 0.15, 0.90},
-                                                {0.25, 0.12, 0.25, 0.70, 0.10, 0.70, 0.08},
-                                                {0.70, 0.03, 0.70, 0.15, 0.02, 0.15, 0.02}}};
-constexpr double kRecallAbove = 0.555, kRecallFar = 0.66;
+// The weights were read: the mean rank (recall.h) of wishes before the answer is near chance, above it, far above it. Those of the party
+// that is served most may show because they were demonstrated; those of another party were never. Lower bounds count.
+struct RecallRow {
+  double above, far;
+  std::array<Likelihood, 3> likelihood;
+};
+constexpr RecallRow kRecallsServed = {0.53,
+                                      0.73,
+                                      {{{0.05, 0.30, 0.05, 0.25, 0.15, 0.40, 0.90},
+                                        {0.20, 0.62, 0.20, 0.60, 0.60, 0.50, 0.08},
+                                        {0.75, 0.08, 0.75, 0.15, 0.25, 0.10, 0.02}}}};
+constexpr RecallRow kRecallsOther = {0.53,
+                                     0.62,
+                                     {{{0.12, 0.88, 0.12, 0.12, 0.88, 0.25, 0.92},
+                                       {0.25, 0.10, 0.25, 0.25, 0.10, 0.60, 0.06},
+                                       {0.63, 0.02, 0.63, 0.63, 0.02, 0.15, 0.02}}}};
 constexpr std::int64_t kRecallWishes = 20;
 
 // Of shared documents: hardly a wish is on a subject that the target's chats do not show.
@@ -62,15 +72,23 @@ bool serves(const Observations& seen, const Observations::Follows& lead) {
          static_cast<double>(lead.unseen_followed) >= kFollowed * static_cast<double>(lead.unseen_wishes);
 }
 
-/// The mean rank over all parties, less 1.64 standard errors of one by chance; nothing where too few wishes could be tested.
-std::optional<double> least_rank(const Observations& seen) {
+/// What the ranks of some parties' wishes tell; nothing where too few could be tested.
+std::optional<Likelihood> recall_factor(const RecallRow& row, const std::vector<const Recall*>& parties) {
   double ranks = 0, n = 0;
-  for (const auto& f : seen.entities) {
-    ranks += f.recall.rank * static_cast<double>(f.recall.wishes);
-    n += static_cast<double>(f.recall.wishes);
-  }
+  for (const Recall* r : parties) ranks += r->rank * static_cast<double>(r->wishes), n += static_cast<double>(r->wishes);
   if (n < static_cast<double>(kRecallWishes)) return std::nullopt;
-  return ranks / n - 1.64 / std::sqrt(12 * n);
+  const double least = ranks / n - 1.64 / std::sqrt(12 * n);  // a rank by chance is uniform
+  return row.likelihood[least > row.far ? 2 : least > row.above ? 1 : 0];
+}
+
+std::vector<Likelihood> recall_factors(const Observations& seen) {
+  const auto* lead = leader(seen);
+  std::vector<const Recall*> served, others;
+  for (const auto& f : seen.entities) (&f == lead || !lead ? served : others).push_back(&f.recall);
+  std::vector<Likelihood> out;
+  if (const auto f = recall_factor(kRecallsServed, served)) out.push_back(*f);
+  if (const auto f = recall_factor(kRecallsOther, others)) out.push_back(*f);
+  return out;
 }
 
 std::string percent(double share) { return std::to_string(static_cast<int>(std::lround(100 * share))) + " %"; }
@@ -115,7 +133,7 @@ std::vector<std::pair<std::string, double>> judge(const Observations& seen, cons
     if (seen.shared_documents && seen.read_chats && lead && lead->wishes >= kFewWishes)
       factors.push_back(unless(lead->unseen_wishes < kFewWishes, kAllShown));
   }
-  if (const auto rank = least_rank(seen)) factors.push_back(kRecall[*rank > kRecallFar ? 2 : *rank > kRecallAbove ? 1 : 0]);
+  for (const Likelihood& f : recall_factors(seen)) factors.push_back(f);
   if (seen.quirky_share() >= kQuirky) factors.push_back(unless(seen.quirky_share() >= 0.5, kHalfAndMore));
 
   std::vector<std::pair<std::string, double>> out;
