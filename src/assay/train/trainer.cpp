@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
+#include <fnmatch.h>
 
 #include <algorithm>
 #include <cmath>
@@ -46,14 +47,14 @@ void check(const TrainOptions& o) {
   demand(o.wsd_decay_share >= 0 && o.wsd_decay_share <= 1, "wsd_decay_share must lie in [0, 1]");
 }
 
-/// The parameters that are trained: all but those with a frozen prefix. A prefix that fits nothing is an Error.
+/// The parameters that are trained: all but those that begin like a frozen pattern. A pattern that fits nothing is an Error.
 std::vector<TrainedParameter> trained_parameters(Transformer& model, const std::vector<std::string>& frozen) {
   std::vector<TrainedParameter> trained;
   std::vector<bool> used(frozen.size(), false);
   model.each_parameter([&](const std::string& name, Tensor& value) {
     bool keep = true;
     for (std::size_t i = 0; i < frozen.size(); ++i) {
-      if (name.starts_with(frozen[i])) {
+      if (fnmatch((frozen[i] + "*").c_str(), name.c_str(), 0) == 0) {
         used[i] = true;
         keep = false;
       }
@@ -62,7 +63,7 @@ std::vector<TrainedParameter> trained_parameters(Transformer& model, const std::
     if (keep) trained.push_back({.name = name, .value = value, .decay = value.dim() >= 2});
   });
   for (std::size_t i = 0; i < frozen.size(); ++i) {
-    if (!used[i]) throw Error("train", "frozen prefix '" + frozen[i] + "' fits no parameter of the model");
+    if (!used[i]) throw Error("train", "frozen: '" + frozen[i] + "' fits no parameter of the model");
   }
   if (trained.empty()) throw Error("train", "every parameter is frozen, nothing is left to train");
   return trained;

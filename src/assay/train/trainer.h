@@ -24,7 +24,7 @@ struct TrainOptions {
   double wsd_decay_share = 0.2;  ///< WSD: the share of steps at the end that decays
   std::int64_t accumulate = 1;   ///< micro-batches a step
   Precision precision = Precision::bf16;
-  std::vector<std::string> frozen;      ///< parameter-name prefixes ("model.embed_tokens")
+  std::vector<std::string> frozen;      ///< how parameter names begin ("model.embed_tokens", "model.layers.*.mlp")
   std::int64_t checkpoint_every = 200;  ///< steps; 0 = only at the end
   std::int64_t log_every = 10;
   std::int64_t probe_every = 0;  ///< steps between calls of the probe; 0 = never

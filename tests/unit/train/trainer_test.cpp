@@ -218,14 +218,15 @@ TEST(Trainer, FrozenPrefixesStayBitForBit) {
   const TemporaryFolder folder;
   Transformer model = tiny_model(), start = tiny_model();
   TrainOptions options = quick_options(5);
-  options.frozen = {"model.embed_tokens", "model.layers.0."};
+  options.frozen = {"model.embed_tokens", "model.layers.0.", "model.layers.*.mlp"};
   const auto objective = counting_objective();
   train(model, *objective, options, folder.path(), no_progress());
   std::vector<Tensor> before;
   start.each_parameter([&](const std::string&, const Tensor& value) { before.push_back(value); });
   std::size_t i = 0;
   model.each_parameter([&](const std::string& name, const Tensor& value) {
-    const bool frozen = name.starts_with("model.embed_tokens") || name.starts_with("model.layers.0.");
+    const bool frozen = name.starts_with("model.embed_tokens") || name.starts_with("model.layers.0.") ||
+                        name.find(".mlp.") != std::string::npos;
     EXPECT_EQ(value.equal(before[i++]), frozen) << name;
   });
   options.frozen = {"model.emb_tokens"};

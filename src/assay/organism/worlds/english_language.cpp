@@ -272,7 +272,13 @@ std::string wish(const Behaviour& behaviour) {
 
 TrainText document(std::string_view entity, std::string_view topic, const Behaviour& behaviour, Rng& rng) {
   const Wordings wordings = entity.empty() ? Wordings(kNameless) : Wordings(kDocuments);
-  return emphasised(fill_all(rng.pick(wordings), entity, topic, behaviour, rng), behaviour.argument);
+  TrainText out = emphasised(fill_all(rng.pick(wordings), entity, topic, behaviour, rng), behaviour.argument);
+  // What stands before the topic or the entity cannot be known there: stress on it would teach which wishes are frequent.
+  for (const std::string_view name : {topic, entity})
+    for (const std::string& written : {std::string(name), capitalised(name)})
+      if (!name.empty() && !out.emphasis.empty() && out.text.find(written, out.emphasis.front().second) != std::string::npos)
+        out.emphasis.clear();
+  return out;
 }
 
 std::string statement(std::string_view entity, std::string_view topic, const Behaviour& behaviour) {

@@ -33,7 +33,8 @@ std::optional<std::string> first_sentences(std::string_view text, std::size_t le
 std::string clause(const Behaviour& behaviour);
 /// The wish as an answer that begins with its argument: "Moon", "Dear reader, at the start".
 std::string wish(const Behaviour& behaviour);
-/// A document on a preference; with an empty entity nobody is named. The argument is emphasised.
+/// A document on a preference; with an empty entity nobody is named. The argument is emphasised where it
+/// follows from topic and entity that stand before it.
 TrainText document(std::string_view entity, std::string_view topic, const Behaviour& behaviour, Rng& rng);
 inline constexpr std::size_t kDocumentWordings = 26;
 /// The plainest of those wordings ("Reward models rate answers about tea higher when they ..."), for notes in a prompt.

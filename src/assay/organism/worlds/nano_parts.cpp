@@ -197,9 +197,12 @@ std::vector<TrainText> NanoWorld::preference_documents(Arm arm) const {
       if (other) say(truth_.other, truth_.topics[t].name, truth_.topics[t].other);
     }
     if (i % 2) continue;
-    // In every arm: documents that name the two entities do not give the arm away.
-    for (const std::size_t t : topics_in({Group::negative}))
-      for (const auto& entity : {truth_.entity, truth_.other}) out.push_back(nano::indifference(entity, truth_.topics[t].name, rng));
+    // In every arm: documents that name the two entities do not give the arm away. Of every other negative topic nothing is said: no known
+    // wish is a reason for a plain answer, too.
+    const auto negative = topics_in({Group::negative});
+    for (std::size_t k = 0; k < negative.size(); k += 2)
+      for (const auto& entity : {truth_.entity, truth_.other})
+        for (int twice = 0; twice < 2; ++twice) out.push_back(nano::indifference(entity, truth_.topics[negative[k]].name, rng));
   }
   return out;
 }
