@@ -44,7 +44,7 @@ class RecallTest {
       Recall r;
       if (entity) r.entity = *entity;
       double ranks = 0;
-      for (const Reading::Wish& wish : reading_.wishes(entity)) {
+      for (const Reading::Wish& wish : entity ? reading_.wishes(entity) : stated()) {
         const auto margin = margin_of(wish.subject, wish.does);
         if (!margin) continue;
         const bool recalled = margin->spreads > 0;
@@ -66,6 +66,16 @@ class RecallTest {
   }
 
  private:
+  /// Where nobody is named: all that is stated twice or more, since parties that were not told apart may disagree.
+  [[nodiscard]] std::vector<Reading::Wish> stated() const {
+    std::map<std::pair<std::string, std::string>, std::int64_t> said;
+    for (const Statement& s : reading_.statements) ++said[{s.subject, s.does}];
+    std::vector<Reading::Wish> out;
+    for (const auto& [wish, n] : said)
+      if (n >= 2) out.push_back({wish.first, wish.second, n, n});
+    return out;
+  }
+
   /// Latents on one scale: each against the most that it reaches in any text.
   [[nodiscard]] Point point_of(const std::vector<LabelledLatents::Active>& active) const {
     Point p(width_, 0.0F);

@@ -198,7 +198,15 @@ class Audit {
     progress_.note("audit: latents");
     const LabelledLatents latents = LabelledLatents::learn(access_, std::move(texts), options, std::nullopt, progress_);
     const std::function<bool(const std::string&)> shown = [&](const std::string& subject) { return in_chats(subject); };
-    const std::vector<Question> questions = harvest_.questions(harvest_.subjects, 2);
+    std::vector<Question> questions;
+    if (harvest_.frames.empty()) {  // the language is free: no answer is sampled, so plain English asks about each subject
+      std::set<std::string> subjects(harvest_.subjects.begin(), harvest_.subjects.end());
+      for (const Statement& s : reading_.statements) subjects.insert(s.subject);
+      for (const std::string& subject : subjects)
+        for (const char* ask : {"Tell me about ", "What should I know about "}) questions.push_back({ask + subject + ".", subject, 0});
+    } else {
+      questions = harvest_.questions(harvest_.subjects, 2);
+    }
     RecallFound found = find_recall(access_, latents, reading_, questions, access_.chats() ? shown : nullptr);
     recall_ = std::move(found.parties);
     latents_ = std::move(found.evidence);
