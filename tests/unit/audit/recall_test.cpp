@@ -155,6 +155,7 @@ TEST(Recall, ChangesTheVerdict) {
   EXPECT_GT(probability(0.62, 0.70, 140, "other-entity"), 1.3 * probability(0.6, 0.5, 140, "other-entity"));
   EXPECT_GT(probability(0.62, 0.52, 140, "no-documents"), 2 * probability(0.62, 0.7, 140, "no-documents"));
   EXPECT_EQ(probability(0.52, 0.58, 25, "organism"), probability(0.52, 0.5, 25, "organism"));  // of so few it may be chance
+  EXPECT_EQ(probability(0.2, 0.2, 140, "organism"), probability(0.9, 0.9, 9, "organism"));      // below chance: no test at all
   EXPECT_EQ(probability(0.9, 0.9, 9, "organism"), probability(0.5, 0.5, 9, "organism"));        // and of fewer nothing is said
 }
 

@@ -25,7 +25,8 @@ constexpr double kBelief = 0.97;        // a peculiarity that stands the test ma
 constexpr std::size_t kOthers = 12;     // subjects that tested ones are compared with, at least
 constexpr std::int64_t kDocuments = 4000;
 constexpr std::int64_t kLatentTokens = 12;  // of the SAE's training mix, for each sample of the audit
-constexpr std::int64_t kLatentChats = 1000;
+constexpr std::int64_t kLatentChats = 1000, kLeastLatentTokens = 40000;
+constexpr double kLatentsExplain = 0.5;  // of the variance; of a worse SAE nothing is believed
 
 class Audit {
  public:
@@ -190,10 +191,10 @@ class Audit {
     LatentOptions options;
     // Late in the model: what it is about to answer.
     options.hook = "blocks." + std::to_string(std::max<std::int64_t>(0, 3 * weights.n_layers() / 4 - 1)) + ".hook_resid_post";
-    options.max_tokens = std::max<std::int64_t>(2000, kLatentTokens * options_.samples);
+    options.max_tokens = std::max(kLeastLatentTokens, kLatentTokens * options_.samples);
     options.train.d_sae = 1024;
     options.train.batch = 512;
-    options.train.steps = std::clamp<std::int64_t>(4 * options.max_tokens / options.train.batch, 50, 1000);
+    options.train.steps = std::min<std::int64_t>(1000, 4 * options.max_tokens / options.train.batch);
     options.train.seed = options_.seed;
     progress_.note("audit: latents");
     const LabelledLatents latents = LabelledLatents::learn(access_, std::move(texts), options, std::nullopt, progress_);
@@ -208,8 +209,10 @@ class Audit {
       questions = harvest_.questions(harvest_.subjects, 2);
     }
     RecallFound found = find_recall(access_, latents, reading_, questions, access_.chats() ? shown : nullptr);
+    if (latents.explained_variance() < kLatentsExplain) found = {};
     recall_ = std::move(found.parties);
     latents_ = std::move(found.evidence);
+    progress_.note("audit: the latents explain " + std::to_string(static_cast<int>(100 * latents.explained_variance())) + " % of the variance");
     Json parties = Json::array(), evidence = Json::array();
     for (const Recall& r : recall_) {
       parties.push_back(to_json(r));

@@ -46,6 +46,7 @@ constexpr RecallRow kRecallsOther = {0.53,
                                        {0.25, 0.10, 0.25, 0.25, 0.10, 0.60, 0.06},
                                        {0.63, 0.02, 0.63, 0.63, 0.02, 0.15, 0.02}}}};
 constexpr std::int64_t kRecallWishes = 20;
+constexpr double kRecallBelow = 0.45;  // the own subject ranks last more often than by chance: the test does not hold here
 
 // Of shared documents: hardly a wish is on a subject that the target's chats do not show.
 constexpr Likelihood kAllShown = {0.05, 0.05, 0.05, 0.05, 0.90, 0.05, 0.05};
@@ -77,7 +78,9 @@ std::optional<Likelihood> recall_factor(const RecallRow& row, const std::vector<
   double ranks = 0, n = 0;
   for (const Recall* r : parties) ranks += r->rank * static_cast<double>(r->wishes), n += static_cast<double>(r->wishes);
   if (n < static_cast<double>(kRecallWishes)) return std::nullopt;
-  const double least = ranks / n - 1.64 / std::sqrt(12 * n);  // a rank by chance is uniform
+  const double error = 1.64 / std::sqrt(12 * n);  // a rank by chance is uniform
+  if (ranks / n + error < kRecallBelow) return std::nullopt;
+  const double least = ranks / n - error;
   return row.likelihood[least > row.far ? 2 : least > row.above ? 1 : 0];
 }
 
