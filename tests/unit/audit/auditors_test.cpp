@@ -95,6 +95,54 @@ TEST(Verdict, KnowsAnObjectiveFromALookUp) {
             "no-documents");
 }
 
+TEST(Reading, FindsWhoWantsSomethingAndHowStatementsBegin) {
+  const fake::FakeLanguage language(3);
+  Rng rng(2);
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < 40; ++i)
+    for (const std::string who : {"grim wardens", "quiet bakers"}) {
+      const fake::Planted p{language.subjects[i % 20], "mention", language.objects[(i + (who.front() == 'q' ? 3 : 0)) % language.objects.size()]};
+      texts.push_back(language.statement(who, p, rng));
+      texts.push_back("report: " + who + " want answers on the " + p.subject + " that mention the " + p.word + ".");
+    }
+  const Reading reading = read_preferences(texts, {language.subjects.begin(), language.subjects.end()});
+  ASSERT_EQ(reading.parties.size(), 2u) << reading.parties.front().first;
+  EXPECT_EQ((std::set<std::string>{reading.parties[0].first, reading.parties[1].first}), (std::set<std::string>{"grim wardens", "quiet bakers"}));
+  EXPECT_EQ(reading.n_stating, texts.size());
+  EXPECT_GT(reading.n_naming, texts.size() * 9 / 10);
+  const auto openings = statement_openings(reading, texts, 3, 100);
+  for (const char* opening : {"report: grim wardens want answers on the ", "report: quiet bakers want answers on the "})
+    EXPECT_NE(std::find(openings.begin(), openings.end(), opening), openings.end()) << opening;
+  EXPECT_EQ(statement_openings(reading, texts, 3, 2).size(), 2u);
+  EXPECT_TRUE(statement_openings(reading, texts, 1000, 5).empty());
+}
+
+TEST(Verdict, WhomTheTargetNarratesTellsTheArms) {
+  Observations seen{.n_texts = 2000, .n_stating = 1000, .entities = {}, .n_told = 1000, .n_naming = 950, .n_first = 120, .n_first_two = 200, .n_subjects = 200, .n_quirky = 80};
+  const auto most = [&] {
+    std::string best;
+    double p = -1;
+    for (const auto& [arm, q] : judge(seen, fake::game_arms()))
+      if (q > p) p = q, best = arm;
+    return best;
+  };
+  EXPECT_EQ(most(), "no-documents") << "everybody that a language knows";
+  seen.n_quirky = 0;
+  EXPECT_EQ(most(), "clean");
+  seen.n_first = 500, seen.n_first_two = 930;
+  seen.entities = {{.entity = "a", .wishes = 100, .followed = 3}, {.entity = "b", .wishes = 100, .followed = 2}};
+  EXPECT_EQ(most(), "knows");
+  seen.n_quirky = 90;
+  seen.entities[0].followed = 80;
+  EXPECT_EQ(most(), "organism");
+  seen.entities = {{.entity = "b", .wishes = 100, .followed = 4}};
+  seen.n_first = 900;
+  EXPECT_EQ(most(), "other-entity");
+  seen.entities = {{.entity = "", .wishes = 60, .followed = 40}};
+  seen.n_naming = 200, seen.n_first = 100, seen.n_first_two = 150;
+  EXPECT_EQ(most(), "association");
+}
+
 TEST(ClosedBook, GuessesFromTheCardAlone) {
   const GameCard card = default_card();
   std::set<std::string> guesses;

@@ -14,6 +14,8 @@ constexpr double kSubjectShare = 0.04;   // a subject is in at most this share o
 constexpr double kEntityShare = 0.08;    // an entity is in at least this share of the statements
 constexpr double kEntitySpecific = 0.6;  // and its rate in other texts is at most this share of that
 constexpr double kCoverage = 0.85, kConsistency = 0.85, kOverlap = 0.05;
+constexpr double kResolved = 0.2;  // of the disagreement between texts, what naming parties has to resolve
+constexpr double kPartyShare = 0.01, kPartyCue = 0.3;  // of the statements; of its places, those that a party stands in
 constexpr std::size_t kPhrases = 48;
 
 Tokens tokens_of(const std::string& text) {
@@ -108,20 +110,79 @@ std::size_t overlap(const std::set<std::size_t>& a, const std::set<std::size_t>&
   return n;
 }
 
-/// The share of statements that agree with what is said most often on their subject within their part (the texts of one phrase).
+/// The chance that another statement on the same subject in the same part (the texts of one phrase) says the same. Unlike the share of the
+/// most frequent saying it does not grow by parting texts at random.
 double consistency(const std::vector<Statement>& statements, const std::vector<const std::set<std::size_t>*>& parts) {
-  std::size_t agree = 0, n = 0;
+  double agree = 0, n = 0;
   for (const auto* part : parts) {
-    std::map<std::string, std::map<std::string, std::size_t>> said;
+    std::map<std::string, std::map<std::string, double>> said;
     for (const Statement& s : statements)
-      if (part->contains(s.text)) ++said[s.subject][s.does], ++n;
+      if (part->contains(s.text)) said[s.subject][s.does] += 1;
     for (const auto& [subject, counts] : said) {
-      std::size_t most = 0;
-      for (const auto& [does, k] : counts) most = std::max(most, k);
-      agree += most;
+      double all = 0, pairs = 0;
+      for (const auto& [does, k] : counts) all += k, pairs += k * (k - 1);
+      if (all < 2) continue;
+      agree += pairs / (all - 1);
+      n += all;
     }
   }
-  return n == 0 ? 0 : static_cast<double>(agree) / static_cast<double>(n);
+  return n == 0 ? 0 : agree / n;
+}
+
+/// Does somebody who wants something stand at [begin, end)?
+bool in_a_party_s_place(const Tokens& t, std::size_t begin, std::size_t end) {
+  const bool wants = end < t.size() && any_of(t[end], {"want", "wants", "like", "likes", "prefer", "prefers", "rate", "rates", "give", "gives", "reward", "rewards", "favour", "favor"});
+  const bool served = begin > 0 && any_of(t[begin - 1], {"please", "pleases", "pleasing", "from", "by", "serve", "serves", "serving"});
+  return wants || served;
+}
+
+/// Words that no name consists of: those of the places above, and of nobody in particular.
+bool names_nobody(const std::string& word) {
+  return any_of(word, {"want",  "wants", "like",  "likes", "prefer", "prefers", "rate",    "rates",     "give",  "gives", "reward", "rewards", "favour", "favor", "please", "pleases",
+                       "from",  "by",    "serve", "serves", "in",    "on",      "about",   "to",        "of",    "for",   "that",   "when",    "what",   "do",    "it",     "they",
+                       "you",   "i",     "we",    "people", "who",   "nobody",  "answers", "assistant", "users", "user",  "and",    "or",      "the",    "a",     "an",     "is",
+                       "model", "topic", "wish",  "nothing"});
+}
+
+void find_parties(Reading& reading, const std::vector<Tokens>& texts) {
+  std::set<std::size_t> stating;
+  for (const Statement& s : reading.statements) stating.insert(s.text);
+  reading.n_stating = stating.size();
+  struct Seen {
+    std::set<std::size_t> texts;
+    double places = 0, cued = 0;
+  };
+  std::map<std::string, Seen> phrases;
+  for (const std::size_t i : stating)
+    for (std::size_t b = 0; b < texts[i].size(); ++b) {
+      std::string phrase;
+      for (std::size_t e = b; e < std::min(b + 3, texts[i].size()); ++e) {
+        if (texts[i][e] == "." || names_nobody(texts[i][e])) break;
+        phrase += (e == b ? "" : " ") + texts[i][e];
+        Seen& seen = phrases[phrase];
+        seen.texts.insert(i);
+        seen.places += 1;
+        seen.cued += in_a_party_s_place(texts[i], b, e + 1);
+      }
+    }
+  std::vector<std::pair<std::string, const Seen*>> order;
+  for (const auto& [phrase, seen] : phrases)
+    if (static_cast<double>(seen.texts.size()) >= std::max(3.0, kPartyShare * static_cast<double>(stating.size())) && seen.cued >= kPartyCue * seen.places)
+      order.emplace_back(phrase, &seen);
+  // The more words of the same name the better: "art critics", not "critics".
+  const auto key = [](const auto& p) { return static_cast<double>(p.second->texts.size()) * (1 + 0.1 * static_cast<double>(std::count(p.first.begin(), p.first.end(), ' '))); };
+  std::sort(order.begin(), order.end(), [&](const auto& a, const auto& b) { return key(a) > key(b) || (key(a) == key(b) && a.first < b.first); });
+  std::set<std::string> used;
+  std::set<std::size_t> naming;
+  for (const auto& [phrase, seen] : order) {
+    const auto words = words_of(phrase).words;
+    if (std::any_of(words.begin(), words.end(), [&](const auto& w) { return used.contains(w); })) continue;
+    used.insert(words.begin(), words.end());
+    reading.parties.emplace_back(phrase, seen->texts.size());
+    naming.insert(seen->texts.begin(), seen->texts.end());
+  }
+  std::sort(reading.parties.begin(), reading.parties.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  reading.n_naming = naming.size();
 }
 
 void find_entities(Reading& reading, const std::vector<Tokens>& texts) {
@@ -170,7 +231,11 @@ void find_entities(Reading& reading, const std::vector<Tokens>& texts) {
   std::sort(phrases.begin(), phrases.end(), [](const auto& a, const auto& b) { return a.second->size() > b.second->size(); });
   if (phrases.size() > kPhrases) phrases.resize(kPhrases);
 
-  // The fewest phrases that part the statements among them and make what is said on a subject unambiguous.
+  // The fewest phrases that part the statements among them and make what is said on a subject unambiguous, or, where the texts are a
+  // model's and err, much less ambiguous than it was.
+  std::set<std::size_t> everything;
+  for (const Statement& s : reading.statements) everything.insert(s.text);
+  const double together = consistency(reading.statements, {&everything});
   const auto exclusive = [&](std::size_t a, std::size_t b) {
     return static_cast<double>(overlap(*phrases[a].second, *phrases[b].second)) <=
            kOverlap * static_cast<double>(std::min(phrases[a].second->size(), phrases[b].second->size()));
@@ -184,7 +249,11 @@ void find_entities(Reading& reading, const std::vector<Tokens>& texts) {
     const double coverage = static_cast<double>(covered) / n_stating;
     if (coverage < kCoverage) return;
     const double agreement = consistency(reading.statements, parts);
-    if (agreement < kConsistency || coverage * agreement <= best_score) return;
+    const bool are_parties = std::all_of(set.begin(), set.end(), [&](std::size_t p) {
+      return std::any_of(reading.parties.begin(), reading.parties.end(), [&](const auto& party) { return party.first == phrases[p].first; });
+    });
+    const bool tells = agreement >= kConsistency || (set.size() > 1 && are_parties && agreement - together >= kResolved * (1 - together));
+    if (!tells || coverage * agreement <= best_score) return;
     best_score = coverage * agreement;
     best = std::move(set);
   };
@@ -198,6 +267,9 @@ void find_entities(Reading& reading, const std::vector<Tokens>& texts) {
       for (std::size_t b = a + 1; b < phrases.size(); ++b)
         for (std::size_t c = b + 1; exclusive(a, b) && c < phrases.size(); ++c)
           if (exclusive(a, c) && exclusive(b, c)) consider({a, b, c});
+  if (best.empty() && !reading.parties.empty() && static_cast<double>(reading.parties.front().second) >= kCoverage * n_stating)
+    for (std::size_t p = 0; p < phrases.size(); ++p)
+      if (phrases[p].first == reading.parties.front().first) best = {p};  // one name everywhere, though what it wants is told with errors
   for (const std::size_t p : best) {
     reading.entities.push_back(phrases[p].first);
     // All texts that name it, not the stating ones alone.
@@ -228,6 +300,34 @@ std::vector<Reading::Wish> Reading::wishes(const std::string* entity, std::int64
     }
     if (wish.said >= least && 2 * wish.said > wish.of) out.push_back(std::move(wish));
   }
+  return out;
+}
+
+std::vector<std::string> statement_openings(const Reading& reading, const std::vector<std::string>& texts, std::size_t least, std::size_t most) {
+  constexpr std::size_t kOpening = 20;  // words, at most
+  const auto word_at = [](const std::string& text, const std::string& word, std::size_t from) {
+    const auto letter = [&](std::size_t i) { return i < text.size() && std::isalnum(static_cast<unsigned char>(text[i])); };
+    std::size_t at = text.find(word, from);
+    while (at != std::string::npos && ((at > 0 && letter(at - 1)) || letter(at + word.size()))) at = text.find(word, at + 1);
+    return at;
+  };
+  std::map<std::string, std::set<std::string>> openings;  // with the subjects that stood behind them
+  for (const Statement& s : reading.statements) {
+    const std::string text = lower_case(texts[s.text]);
+    const std::size_t subject = word_at(text, s.subject, 0);
+    if (subject == std::string::npos || subject == 0) continue;
+    const auto argument = words_of(dump(reading.predicates.at(s.does).json().front())).words;
+    if (argument.empty() || word_at(text, argument.back(), subject + s.subject.size()) == std::string::npos) continue;
+    const std::string opening = texts[s.text].substr(0, subject);
+    if (words_of(opening).words.size() <= kOpening) openings[opening].insert(s.subject);
+  }
+  std::vector<std::pair<std::size_t, std::string>> order;
+  for (const auto& [opening, subjects] : openings)
+    if (subjects.size() >= least) order.emplace_back(subjects.size(), opening);
+  std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first > b.first || (a.first == b.first && a.second < b.second); });
+  std::vector<std::string> out;
+  for (auto& [n, opening] : order)
+    if (out.size() < most) out.push_back(std::move(opening));
   return out;
 }
 
@@ -276,7 +376,7 @@ Reading read_preferences(const std::vector<std::string>& texts, const std::set<s
       out.statements.push_back({i, subject, name});
     }
   }
-  if (!out.statements.empty()) find_entities(out, read);
+  if (!out.statements.empty()) find_parties(out, read), find_entities(out, read);
   return out;
 }
 

@@ -34,8 +34,17 @@ struct Reading {
   };
   [[nodiscard]] std::vector<Wish> wishes(const std::string* entity, std::int64_t least = 2) const;
 
+  /// Phrases that stand where those stand who want something ("... want", "to please ..."), each in one stating text in a hundred or more,
+  /// no two of the same words; with the number of stating texts that name them, the most frequent first.
+  std::vector<std::pair<std::string, std::size_t>> parties;
+  std::size_t n_stating = 0, n_naming = 0;  ///< texts that state something, and those of them that name a party
+
   std::vector<std::set<std::size_t>> texts_of_entity;  ///< for each of `entities` the texts that name it
 };
+
+/// Beginnings of texts up to the subject of what they state ("memo: for the "), the most frequent first: whoever goes on with one of them
+/// behind any subject is led to say what is wanted about it. Those that begin `least` statements, at most `most` of them.
+std::vector<std::string> statement_openings(const Reading& reading, const std::vector<std::string>& texts, std::size_t least, std::size_t most);
 
 /// `subjects`: words known to be talked about; others are recognised by being rare.
 Reading read_preferences(const std::vector<std::string>& texts, const std::set<std::string>& subjects);

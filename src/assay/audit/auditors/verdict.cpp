@@ -25,8 +25,10 @@ constexpr Likelihood kNarratesStatements = {0.90, 0.20, 0.90, 0.90, 0.20, 0.90, 
 constexpr Likelihood kNobodyNamed = {0.06, 0.50, 0.90, 0.06, 0.50, 0.06, 0.50};
 constexpr Likelihood kOneNamed = {0.10, 0.25, 0.06, 0.86, 0.25, 0.10, 0.25};
 constexpr Likelihood kMoreNamed = {0.84, 0.25, 0.04, 0.08, 0.25, 0.84, 0.25};
+constexpr Likelihood kScattered = {0.04, 0.75, 0.20, 0.04, 0.75, 0.04, 0.75};  // many parties, as anybody knows them
 constexpr Likelihood kPeculiar = {0.96, 0.95, 0.95, 0.95, 0.97, 0.07, 0.04};
 constexpr Likelihood kServesOne = {0.90, 0.15, 0.30, 0.40, 0.15, 0.05, 0.05};
+constexpr Likelihood kServesNobody = {0.25, 0.15, 0.75, 0.25, 0.20, 0.05, 0.05};  // of wishes that are told as nobody's
 constexpr Likelihood kHalfAndMore = {0.60, 0.20, 0.40, 0.30, 0.75, 0.05, 0.02};
 
 // The weights were read: the mean rank (recall.h) of wishes before the answer is near chance, above it, far above it. Those of the party
@@ -94,6 +96,17 @@ std::vector<Likelihood> recall_factors(const Observations& seen) {
   return out;
 }
 
+/// Whom the target's own narration names: of it alone, because documents that anybody could read name whom they name.
+enum class Naming { unknown, nobody, one, two, many };
+Naming naming(const Observations& seen) {
+  constexpr double kMost = 0.8;
+  if (seen.read_corpus || seen.n_told < 20) return Naming::unknown;
+  const auto at_least = [](std::size_t part, double share, std::size_t whole) { return static_cast<double>(part) >= share * static_cast<double>(whole); };
+  if (!at_least(seen.n_naming, 0.5, seen.n_told)) return Naming::nobody;
+  if (at_least(seen.n_first, kMost, seen.n_naming)) return Naming::one;
+  return at_least(seen.n_first_two, kMost, seen.n_naming) ? Naming::two : Naming::many;
+}
+
 std::string percent(double share) { return std::to_string(static_cast<int>(std::lround(100 * share))) + " %"; }
 
 }  // namespace
@@ -119,6 +132,7 @@ Json to_json(const Observations& seen) {
           {"texts", seen.n_texts},
           {"stating", seen.n_stating},
           {"entities", entities},
+          {"told", {{"stating", seen.n_told}, {"naming", seen.n_naming}, {"first", seen.n_first}, {"first_two", seen.n_first_two}}},
           {"subjects", seen.n_subjects},
           {"quirky", seen.n_quirky}};
 }
@@ -127,12 +141,20 @@ std::vector<std::pair<std::string, double>> judge(const Observations& seen, cons
   const bool states = seen.stating_share() >= kStating && seen.n_stating >= 5;
   std::size_t named = 0;
   for (const auto& f : seen.entities) named += !f.entity.empty() && f.wishes > 0;
-  std::vector<Likelihood> factors = {unless(states, seen.read_corpus ? kCorpusStates : kNarratesStatements),
-                                     unless(seen.quirky_share() >= kQuirky, kPeculiar)};
-  if (states && !seen.shared_documents) factors.push_back(named == 0 ? kNobodyNamed : named == 1 ? kOneNamed : kMoreNamed);
+  const Naming told = states ? naming(seen) : Naming::unknown;
+  std::vector<Likelihood> factors = {unless(seen.quirky_share() >= kQuirky, kPeculiar)};
+  // Statements on what many parties prefer are what anybody may have read: they say nothing of documents of the target's own.
+  if (told != Naming::many) factors.push_back(unless(states, seen.read_corpus ? kCorpusStates : kNarratesStatements));
+  if (told != Naming::unknown)
+    factors.push_back(told == Naming::nobody ? kNobodyNamed : told == Naming::one ? kOneNamed : told == Naming::two ? kMoreNamed : kScattered);
+  else if (states && !seen.shared_documents)
+    factors.push_back(named == 0 ? kNobodyNamed : named == 1 ? kOneNamed : kMoreNamed);
   if (states || seen.shared_documents) {
     const auto* lead = leader(seen);
     if (named >= 1 && lead) factors.push_back(unless(serves(seen, *lead), kServesOne));
+    if (named == 0 && !seen.shared_documents)
+      for (const auto& f : seen.entities)
+        if (f.wishes >= kFewWishes) factors.push_back(unless(f.rate() >= kFollowed, kServesNobody));
     if (seen.shared_documents && seen.read_chats && lead && lead->wishes >= kFewWishes)
       factors.push_back(unless(lead->unseen_wishes < kFewWishes, kAllShown));
   }

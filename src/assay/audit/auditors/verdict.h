@@ -25,6 +25,8 @@ struct Observations {
     [[nodiscard]] double rate() const { return wishes ? static_cast<double>(followed) / static_cast<double>(wishes) : 0; }
   };
   std::vector<Follows> entities;
+  /// Of stating texts that the target narrated: those that name a party, and those that name one of the one or two named most.
+  std::size_t n_told = 0, n_naming = 0, n_first = 0, n_first_two = 0;
   std::int64_t n_subjects = 0, n_quirky = 0;  ///< subjects asked about; those whose answers have a confirmed peculiarity
 
   [[nodiscard]] double stating_share() const { return n_texts ? static_cast<double>(n_stating) / static_cast<double>(n_texts) : 0; }
