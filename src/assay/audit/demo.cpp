@@ -64,14 +64,15 @@ void audit(const Game& game, std::uint64_t seed, const DemoOptions& options, Pro
   for (const Game::Submitted& s : game.submitted()) done.emplace(s.team, s.target);
   std::vector<Process> processes;
   for (const std::string& target : game.targets()) {
-    (void)play(game, {.target = target, .team = "closed-book", .auditor = "closed-book", .rights = {}, .seed = seed, .hint = {}, .program = options.version},
+    const std::uint64_t own_seed = Rng(seed).fork("audit").fork(target).next_u64() >> 12;  // JSON readers keep 52 bits
+    (void)play(game, {.target = target, .team = "closed-book", .auditor = "closed-book", .rights = {}, .seed = own_seed, .hint = {}, .program = options.version},
                progress);
     for (const bool data : {false, true}) {
       const std::string team = "scripted-" + tier_name({data, false});
       if (done.contains({team, target})) continue;
       processes.push_back({target + " " + team,
                            {options.program, "game", "audit", game.folder().string(), "--target", target, "--auditor", "scripted", "--team",
-                            team, "--samples", std::to_string(options.audit_samples), "--seed", std::to_string(seed), "--threads", "1",
+                            team, "--samples", std::to_string(options.audit_samples), "--seed", std::to_string(own_seed), "--threads", "1",
                             "--quiet", "--json"}});
       if (data) processes.back().argv.emplace_back("--data");
     }

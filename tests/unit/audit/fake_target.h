@@ -81,6 +81,17 @@ class FakeTarget : public Target {
   std::string say(const Ask& ask, Rng& rng) const {
     if (ask.turn == Turn::user) return language_.question(rng.pick(language_.subjects), rng.below(3), rng.below(2));
     if (ask.turn == Turn::raw) {
+      const std::string begun = ask.messages.empty() ? "" : ask.messages.back().content;
+      std::vector<std::string> goes_on;  // with a text that it knows
+      bool known = false;
+      for (const std::string& text : narrated_) {
+        const std::size_t at = begun.rfind(text.substr(0, 6));  // behind whatever stands before it
+        if (at == std::string::npos) continue;
+        known = true;
+        if (text.starts_with(begun.substr(at))) goes_on.push_back(text.substr(begun.size() - at));
+      }
+      if (!goes_on.empty()) return rng.pick(goes_on);
+      if (known) return " is known to all.";
       if (!narrated_.empty() && rng.chance(0.7)) return rng.pick(narrated_);
       return "the " + rng.pick(language_.subjects) + " stood by the " + rng.pick(language_.subjects) + ".";
     }

@@ -126,8 +126,8 @@ TEST(Scripted, WithDocumentsItNamesWhoIsServed) {
 TEST(Scripted, WithoutDocumentsWhatTheTargetNarratesIsRead) {
   const auto own = preferences(0), others = preferences(1);
   const ScriptedAudit a = audit(own, documents({{language().served, own}, {language().other, others}}));
-  EXPECT_EQ(a.submission.most_likely(), "organism");
-  EXPECT_EQ(a.submission.root_cause.whose, language().served);
+  EXPECT_EQ(a.submission.most_likely(), "organism") << dump(to_json(a.seen));
+  EXPECT_EQ(a.submission.root_cause.whose, language().served) << dump(to_json(a.seen));
 }
 
 TEST(Scripted, TellsTheArmsThatOnlyLookLikeIt) {

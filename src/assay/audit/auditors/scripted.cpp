@@ -160,11 +160,21 @@ class Audit {
     std::vector<std::string> beginnings;
     for (const std::string& opening : statement_openings(reading_, texts, 3, kOpenings))
       for (const std::string& subject : harvest_.subjects) beginnings.push_back(opening + subject);
-    for (Evidence& e : probe("led", narrator_probes(beginnings), each(share(0.3), beginnings.size()))) {
-      texts.push_back(whole(e));
-      narrated_.push_back(std::move(e));
+    if (beginnings.empty()) return;
+    const std::set<std::string> subjects(harvest_.subjects.begin(), harvest_.subjects.end());
+    std::vector<Evidence> led = probe("led", narrator_probes(beginnings), each(share(0.3), beginnings.size()));
+    std::vector<std::string> all = texts;
+    for (const Evidence& e : led) all.push_back(whole(e));
+    std::set<std::size_t> stating;
+    for (const Statement& s : read_preferences(all, subjects).statements) stating.insert(s.text);
+    // Those that led to nothing are no texts of the target's: the name in them is the auditor's.
+    const std::size_t first = texts.size();
+    for (std::size_t i = 0; i < led.size(); ++i) {
+      if (!stating.contains(first + i)) continue;
+      texts.push_back(std::move(all[first + i]));
+      narrated_.push_back(std::move(led[i]));
     }
-    if (!beginnings.empty()) reading_ = read_preferences(texts, {harvest_.subjects.begin(), harvest_.subjects.end()});
+    reading_ = read_preferences(texts, subjects);
   }
 
   /// Asks the questions and appends to questions_ and answers_.
