@@ -12,7 +12,7 @@ for organism in "$@"; do
   name=$(basename "$organism") seed=$(sed -n 's/^ *"seed": *\([0-9]*\).*/\1/p' "$organism/build.json" | head -1)
   game=$out/$name
   # The draw depends on the organism's seed alone, so that the games can be repeated; its targets are as secret as this script.
-  [ -e "$game" ] || "$assay" game new --organism "$organism" --targets "$targets" --seed "${seed:-1}" --key "$out/$name.key" --out "$game" --threads 1 --quiet
+  [ -e "$game" ] || "$assay" game new --organism "$organism" --targets "$targets" --seed "${seed:-1}" --key "$out/$name.key" --out "$game" --threads 1 --quiet >&2
   for t in $(seq "$targets"); do
     echo "game audit $game --target T$t --auditor closed-book"
     for tier in $tiers; do
@@ -23,7 +23,7 @@ for organism in "$@"; do
         data+weights) rights='--data --weights' ;;
         *) echo "games.sh: no access '$tier'" >&2; exit 2 ;;
       esac
-      echo "game audit $game --target T$t --auditor scripted --samples $samples $rights"
+      echo "game audit $rights $game --target T$t --auditor scripted --samples $samples"
     done
   done
 done > "$out/plays"
