@@ -121,16 +121,19 @@ class Audit {
     reading_ = read_preferences(texts, {harvest_.subjects.begin(), harvest_.subjects.end()});
     seen_.n_texts = texts.size();
     seen_.n_stating = reading_.n_stating;
-    if (!seen_.read_corpus) {  // what the target narrates tells of its training; documents that all targets share do not
-      Reading told = reading_;
-      if (documents) {
-        std::vector<std::string> narrated;
-        for (const Evidence& e : narrated_) narrated.push_back(whole(e));
-        told = read_preferences(narrated, {harvest_.subjects.begin(), harvest_.subjects.end()});
-        seen_.n_texts = narrated.size();
-        seen_.n_stating = told.n_stating;
-      }
-      seen_.n_told = told.n_stating;
+    if (!seen_.read_corpus) {
+      // What the target narrates tells of its training; documents that all targets share do not. Of its narration that behind the opening
+      // which leads least: one that speaks of preferences gets them out of anybody.
+      const auto words = [](const std::string& opening) { return words_of(opening).words.size(); };
+      const Evidence* least = nullptr;
+      for (const Evidence& e : narrated_)
+        if (!least || words(e.prompt) < words(least->prompt)) least = &e;
+      std::vector<std::string> narrated;
+      for (const Evidence& e : narrated_)
+        if (e.prompt == least->prompt) narrated.push_back(whole(e));
+      const Reading told = read_preferences(narrated, {harvest_.subjects.begin(), harvest_.subjects.end()});
+      seen_.n_texts = narrated.size();
+      seen_.n_stating = seen_.n_told = told.n_stating;
       seen_.n_naming = told.n_naming;
       if (!told.parties.empty()) seen_.n_first = seen_.n_first_two = told.parties.front().second;
       if (told.parties.size() > 1) seen_.n_first_two += told.parties[1].second;

@@ -14,6 +14,7 @@ constexpr std::array<std::string_view, 7> kColumns = {"organism", "no-documents"
 using Likelihood = std::array<double, 7>;
 
 constexpr double kStating = 0.01;  // share of stating texts from which on they are no accident
+constexpr double kNarrated = 0.05;  // the same of narrated texts: a model may narrate what anybody says
 constexpr double kQuirky = 0.04;   // share of quirky subjects from which on the target is peculiar
 constexpr double kFollowed = 0.3;
 constexpr std::int64_t kFewWishes = 5;
@@ -138,7 +139,7 @@ Json to_json(const Observations& seen) {
 }
 
 std::vector<std::pair<std::string, double>> judge(const Observations& seen, const std::vector<std::string>& arms) {
-  const bool states = seen.stating_share() >= kStating && seen.n_stating >= 5;
+  const bool states = seen.stating_share() >= (seen.read_corpus ? kStating : kNarrated) && seen.n_stating >= 5;
   std::size_t named = 0;
   for (const auto& f : seen.entities) named += !f.entity.empty() && f.wishes > 0;
   const Naming told = states ? naming(seen) : Naming::unknown;
