@@ -29,7 +29,6 @@ constexpr std::int64_t kDocuments = 4000;
 constexpr std::int64_t kLatentTokens = 12;  // of the SAE's training mix, for each sample of the audit
 constexpr std::int64_t kLatentChats = 1000, kLeastLatentTokens = 40000;
 constexpr double kLatentsExplain = 0.5;  // of the variance; of a worse SAE nothing is believed
-constexpr std::int64_t kLatentChats = 1000;
 constexpr std::size_t kOpenings = 8;    // beginnings of narrated statements that are gone on with
 
 class Audit {
