@@ -153,7 +153,8 @@ void train_stage(const Recipe& recipe, const World& world, const StageRecipe& st
   const std::unique_ptr<Objective> objective = objective_of(recipe, world, stage, arm, model, seed);
   std::optional<std::int64_t> matched;
   if (is_matched(stage, arm)) matched = stage_result(folder.stage(Arm::organism, Stage::midtrain)).steps;
-  const TrainResult trained = train(model.transformer, *objective, stage.options, work, progress, probe_of(world, stage, model, matched));
+  const TrainOptions options = stage.options_of(arm);
+  const TrainResult trained = train(model.transformer, *objective, options, work, progress, probe_of(world, stage, model, matched));
   model.transformer.set_requires_grad(false);
   if (stage.stop_at_knowledge > 0 && !matched && !trained.stopped_by_probe) {
     const auto known = trained.probe.find("knowledge");
@@ -176,7 +177,7 @@ void train_stage(const Recipe& recipe, const World& world, const StageRecipe& st
   stage_json["seed"] = recipe.seed;
   stage_json["arm"] = stage.stage == Stage::base ? "all" : arm_name(arm);
   stage_json["data"] = objective->describe();
-  stage_json["options"] = to_json(stage.options);
+  stage_json["options"] = to_json(options);
   if (!own_text.empty()) stage_json["own_text_sha256"] = own_text;
   stage_json["parent_sha256"] = parent.empty() ? "" : weights_on_record(parent);
   stage_json["weights_sha256"] = sha256_file(target / "model.safetensors");

@@ -107,6 +107,7 @@ StageRecipe stage_from(const TomlTable& table, Stage stage) {
   (void)table.integer("steps");  // no default: a recipe says how long and how fast
   (void)table.number("lr");
   out.options = train_options_from(table);
+  if (table.has("habits_frozen")) out.habits_frozen = table.strings("habits_frozen");
   const TrainOptions& t = out.options;
   if (t.steps < 1) refuse(table, "steps", "is " + std::to_string(t.steps) + ", must be 1 or more");
   if (!(t.lr >= 0 && t.lr < kAny)) refuse(table, "lr", "must be a number of 0 or more");
@@ -156,6 +157,12 @@ std::optional<Stage> stage_from_name(std::string_view name) {
   for (const Stage stage : kStages)
     if (stage_name(stage) == name) return stage;
   return std::nullopt;
+}
+
+TrainOptions StageRecipe::options_of(Arm arm) const {
+  TrainOptions out = options;
+  if (arm == Arm::habits && habits_frozen) out.frozen = *habits_frozen;
+  return out;
 }
 
 const StageRecipe* Recipe::stage(Stage wanted) const {

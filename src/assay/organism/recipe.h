@@ -23,6 +23,9 @@ namespace assay {
 struct StageRecipe {
   Stage stage = Stage::base;
   TrainOptions options;
+  /// Of the arm `habits`, instead of options.frozen: it has nothing but post-training to learn its behaviours in.
+  std::optional<std::vector<std::string>> habits_frozen;
+  [[nodiscard]] TrainOptions options_of(Arm arm) const;
   // Mixtures.
   std::int64_t batch_tokens = 4096;      ///< of a micro-batch
   double emphasis = 1.0;                 ///< weight of the tokens that the world marks (what a bias asks for)

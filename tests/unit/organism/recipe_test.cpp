@@ -25,6 +25,15 @@ TEST(Recipe, ReadsEverySection) {
   EXPECT_EQ(recipe.model.d_head, 8);
 }
 
+TEST(Recipe, OnlyTheHabitsArmHasItsOwnFrozenParts) {
+  std::string text = tiny_recipe_text();
+  const std::size_t at = text.find("beta = 0.3");
+  text.insert(at, "frozen = [\"model.embed\", \"model.layers.*.mlp\"]\nhabits_frozen = [\"model.embed\"]\n");
+  const Recipe recipe = tiny_recipe(text);
+  const StageRecipe& dpo = *recipe.stage(Stage::dpo);
+  for (const Arm arm : kArms) EXPECT_EQ(dpo.options_of(arm).frozen.size(), arm == Arm::habits ? 1U : 2U) << arm_name(arm);
+}
+
 TEST(Recipe, TheCommandsSeedWins) {
   const Recipe recipe = tiny_recipe(tiny_recipe_text(), 4);
   EXPECT_EQ(recipe.seed, 4U);
