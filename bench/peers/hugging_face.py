@@ -9,26 +9,32 @@ import sys
 import time
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPTNeoConfig, GPTNeoForCausalLM, LlamaConfig, LlamaForCausalLM
 
 NANO = dict(num_hidden_layers=4, hidden_size=96, num_attention_heads=4, num_key_value_heads=4, intermediate_size=256, vocab_size=394)
 MID = dict(num_hidden_layers=4, hidden_size=256, num_attention_heads=4, num_key_value_heads=4, intermediate_size=688, vocab_size=4096)
 SMOLLM2 = dict(num_hidden_layers=30, hidden_size=576, num_attention_heads=9, num_key_value_heads=3, intermediate_size=1536,
                vocab_size=49152, tie_word_embeddings=True)  # fmt: skip
+STORIES = dict(num_layers=8, hidden_size=512, num_heads=16, intermediate_size=2048, vocab_size=50257, window_size=256,
+               attention_types=[[["global", "local"], 4]], max_position_embeddings=2048)  # fmt: skip
 
 # The names, shapes and batches of `assay bench`: training (model, sequences, length), sampling (model, rows, new tokens).
-TRAINING = {"train-nano": (NANO, 48, 96), "train-mid": (MID, 16, 256), "train-smollm2": (SMOLLM2, 4, 128)}
+TRAINING = {"train-nano": (NANO, 48, 96), "train-mid": (MID, 16, 256), "train-stories": (STORIES, 4, 256),
+            "train-smollm2": (SMOLLM2, 4, 128)}  # fmt: skip
 SAMPLING = {"generate-smollm2-b1": (SMOLLM2, 1, 100), "generate-smollm2-b16": (SMOLLM2, 16, 100),
             "generate-smollm2-b64": (SMOLLM2, 64, 100), "generate-nano-b64": (NANO, 64, 40)}  # fmt: skip
 PROMPT = 40
 
 
 def build(shape, dtype):
-    config = LlamaConfig(**{"tie_word_embeddings": False, "max_position_embeddings": 2048, **shape})
-    config._attn_implementation = "sdpa"
+    if shape is STORIES:  # transformers has no fused attention for GPT-Neo
+        config, kind = GPTNeoConfig(**shape, resid_dropout=0.0, embed_dropout=0.0, attention_dropout=0.0), GPTNeoForCausalLM
+    else:
+        config, kind = LlamaConfig(**{"tie_word_embeddings": False, "max_position_embeddings": 2048, **shape}), LlamaForCausalLM
+        config._attn_implementation = "sdpa"
     config.bos_token_id = config.eos_token_id = config.pad_token_id = None
     torch.manual_seed(0)
-    return LlamaForCausalLM(config).to(dtype)
+    return kind(config).to(dtype)
 
 
 def training(name, modes):

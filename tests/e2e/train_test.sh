@@ -86,6 +86,19 @@ refused_recipe 's/pairs_per_batch/pair_per_batch/' 'pair_per_batch' "$dir/new"
 refused_recipe 's/kind = "dpo"/kind = "ppo"/' 'expected lm, sft or dpo' "$dir/new"
 refused_recipe 's/n_ctx = 32/n_ctx = 6/' 'chats.jsonl:1 has' "$dir/new"
 refused_recipe 's/documents.jsonl/absent.jsonl/' 'absent.jsonl' "$dir/new"
+refused_recipe 's/n_layers = 2/n_layers = 2\nfamily = "mamba"/' "model_type 'mamba'" "$dir/new"
+refused_recipe 's/n_layers = 2/n_layers = 2\nlocal_window = 4/' 'the family llama' "$dir/new"
+
+# Another family: trained, read back, sampled from, scored.
+sed '/name = "sft"/,$d' "$dir/recipe.toml" | sed '$d' | sed 's/^steps = .*/steps = 30/; s/n_layers = 2/n_layers = 2\nfamily = "gpt_neo"\nlocal_window = 3/' > "$dir/neo.toml"
+"$assay" train "$dir/neo.toml" --out "$dir/neo" --threads 1 --json --quiet > "$dir/neo.json"
+neo="$dir/neo/stages/base"
+grep -q '"window_size": 3' "$neo/config.json" || fail "window in $(cat "$neo/config.json")"
+[[ "$("$assay" model info "$neo" --json)" == *'"family":"gpt_neo"'* ]] || fail "model info of another family"
+"$assay" eval lm "$neo" "$dir/documents.jsonl" --threads 1 --json --quiet | grep -q '"loss":' || fail "eval lm of another family"
+"$assay" score "$neo" --prompt "one two" --completion " three" --threads 1 --json --quiet | grep -q '"logprob":-' || fail "score of another family"
+"$assay" chat "$neo" --prompt "one two" --turn raw --max-new 4 --threads 1 --json --quiet | grep -q '"samples":' || fail "chat with another family"
+
 echo '{"messages": [{"role": "user"' >> "$dir/chats.jsonl"
 refused_recipe 's/x/x/' 'chats.jsonl:2' "$dir/new"
 echo ok

@@ -14,7 +14,7 @@ trap 'rm -rf "$work"' EXIT
 "$ASSAY_PYTHON" - "$work" <<'PYTHON'
 import sys, torch
 from tokenizers import Tokenizer, models, pre_tokenizers, decoders, processors
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoConfig, LlamaConfig, PreTrainedTokenizerFast
 work = sys.argv[1]
 vocab = {w: i for i, w in enumerate(["<pad>", "<s>", "</s>", "<unk>"] + [f"w{i}" for i in range(96)])}
 inner = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
@@ -34,9 +34,19 @@ cases = {
     "bf16": {},
     "shards": {},
 }
-for name, more in cases.items():
+ids = dict(vocab_size=100, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+gpt2 = dict(n_embd=48, n_layer=2, n_head=4, n_positions=64, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **ids)
+neo = dict(hidden_size=48, num_heads=4, max_position_embeddings=64, resid_dropout=0.0, embed_dropout=0.0, attention_dropout=0.0, **ids)
+configs = {name: LlamaConfig(**{**base, **more}) for name, more in cases.items()} | {
+    "gpt2": GPT2Config(**gpt2),
+    "gpt2-untied": GPT2Config(**gpt2, n_inner=100, activation_function="relu", tie_word_embeddings=False, scale_attn_weights=False),
+    "neo": GPTNeoConfig(**neo, num_layers=2, attention_types=[[["global", "local"], 1]], window_size=3),
+    "neo-mixed": GPTNeoConfig(**neo, num_layers=3, attention_types=[[["local"], 2], [["global"], 1]], window_size=4, intermediate_size=70,
+                              activation_function="gelu", tie_word_embeddings=False),
+}
+for name, config in configs.items():
     torch.manual_seed(len(name))
-    model = LlamaForCausalLM(LlamaConfig(**{**base, **more}))
+    model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for p in model.parameters():
             p.normal_(1.0 if p.dim() == 1 else 0.0, 0.2)

@@ -3,19 +3,23 @@
 #include <ATen/ATen.h>
 
 #include "assay/model/config.h"
+#include "assay/model/stored_weights.h"
 #include "assay/model/transformer.h"
 #include "assay/tensor/safetensors.h"
 #include "support.h"
 
 namespace assay::golden {
 
-/// The weights of a Hugging Face folder, widened to f32.
+/// The weights of a Hugging Face folder under another config file.
 inline Transformer load_folder(const fs::path& folder, const fs::path& config_file) {
   const ModelConfig config = config_from_hf(read_json(config_file), config_file.string());
-  Transformer model = Transformer::random(config, Rng(0));
   const SafetensorsFolder tensors(folder);
-  model.each_parameter([&](const std::string& name, Tensor& value) { value = tensors.tensor(name).to(at::kFloat).contiguous(); });
-  return model;
+  return transformer_from(config, {folder.string(), tensors.names(), [&](const std::string& name) { return tensors.tensor(name); }});
+}
+
+/// Gradients by the names of the folder's tensors.
+inline NamedTensors stored_gradients(const Transformer& model) {
+  return stored_tensors(model, [](const Tensor& t) { return t.grad().defined() ? t.grad() : at::zeros_like(t); });
 }
 
 /// $ASSAY_SMOLLM2, or where the user's cache keeps it.

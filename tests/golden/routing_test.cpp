@@ -34,11 +34,11 @@ void check_gradients(Account& account, Transformer& model, const Tensor& ids, co
   const Tensor loss = weighted_cross_entropy(model, hidden, targets, weights);
   account.near(loss.item<double>(), golden.at("loss").item<double>(), 1e-5, "loss", 1e-5);
   loss.backward();
-  model.each_parameter([&](const std::string& name, Tensor& value) {
-    const Tensor wanted = golden.at("grad." + name).to(at::kDouble), got = value.grad().to(at::kDouble);
+  for (const auto& [name, gradient] : stored_gradients(model)) {
+    const Tensor wanted = golden.at("grad." + name).to(at::kDouble), got = gradient.to(at::kDouble);
     const double excess = ((got - wanted).abs() - 1e-4 * wanted.abs()).max().item<double>();
     account.check(excess <= 1e-5, "grad." + name + " is off by " + std::to_string(excess));
-  });
+  }
 }
 
 }  // namespace

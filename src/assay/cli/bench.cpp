@@ -9,6 +9,7 @@
 
 #include "assay/base/error.h"
 #include "assay/cli/bench.h"
+#include "assay/model/families/family.h"
 #include "assay/model/kernels/kernels.h"
 #include "assay/model/transformer.h"
 #include "assay/train/adamw.h"
@@ -24,6 +25,14 @@ ModelConfig bench_config(std::int64_t n_layers, std::int64_t d_model, std::int64
 }
 
 namespace {
+
+/// TinyStories-28M: a GPT-Neo with random weights.
+ModelConfig stories_config() {
+  ModelConfig c = families::kGptNeo.defaults();
+  c.n_layers = 8, c.d_model = 512, c.n_heads = c.n_kv_heads = 16, c.d_head = 32, c.d_mlp = 2048, c.d_vocab = 50257, c.n_ctx = 2048;
+  c.windows = {0, 256, 0, 256, 0, 256, 0, 256};
+  return c;
+}
 
 /// Forward, loss, backward and AdamW on random tokens: cost does not depend on the weights or the tokens.
 Work training(const Context& context, const ModelConfig& config, std::int64_t sequences, std::int64_t length) {
@@ -52,8 +61,9 @@ Work training(const Context& context, const ModelConfig& config, std::int64_t se
   state->model.each_parameter([&](const std::string& name, Tensor& value) { parameters.push_back({name, value, value.dim() == 2, 1.0}); });
   state->optimizer = std::make_unique<AdamW>(std::move(parameters), AdamWOptions{});
   const auto precision = context.precision();
-  Json shape{{"n_layers", config.n_layers}, {"d_model", config.d_model},      {"n_heads", config.n_heads}, {"d_mlp", config.d_mlp},
-             {"d_vocab", config.d_vocab},   {"tied", config.tied_embeddings}, {"sequences", sequences},    {"length", length}};
+  Json shape{{"family", config.family},   {"n_layers", config.n_layers}, {"d_model", config.d_model},
+             {"n_heads", config.n_heads}, {"d_mlp", config.d_mlp},       {"d_vocab", config.d_vocab},
+             {"tied", config.tied_embeddings}, {"sequences", sequences}, {"length", length}};
   return {"tokens", static_cast<double>(sequences * length),
           [state, precision] {
             const Tensor hidden = state->model.forward(state->batch, {precision});
@@ -88,6 +98,8 @@ std::vector<Benchmark> benchmarks() {
        [](const Context& c) { return training(c, bench_config(4, 96, 4, 4, 256, 394, 96, false), 48, 96); }},
       {"train-mid", "a training step, 5 M parameters, 16 x 256 tokens",
        [](const Context& c) { return training(c, bench_config(4, 256, 4, 4, 688, 4096, 256, false), 16, 256); }},
+      {"train-stories", "a training step of TinyStories-28M's shape (GPT-Neo), 4 x 256 tokens",
+       [](const Context& c) { return training(c, stories_config(), 4, 256); }},
       {"train-smollm2", "a training step of SmolLM2-135M's shape, 4 x 128 tokens",
        [](const Context& c) { return training(c, bench_config(30, 576, 9, 3, 1536, 49152, 2048, true), 4, 128); }},
   };

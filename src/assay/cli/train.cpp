@@ -9,6 +9,7 @@
 #include "assay/cli/command.h"
 #include "assay/corpus/jsonl.h"
 #include "assay/model/checkpoint.h"
+#include "assay/model/families/family.h"
 #include "assay/train/chat_examples.h"
 #include "assay/train/options_from_toml.h"
 
@@ -24,7 +25,7 @@ struct Recipe {
   [[nodiscard]] fs::path path(const std::string& text) const { return fs::path(text).is_absolute() ? fs::path(text) : folder / text; }
 };
 
-/// [model] path = a folder; or a tokenizer's folder and the sizes of a Llama-shaped model with random weights.
+/// [model] path = a folder; or a tokenizer's folder, a family and the sizes of a model with random weights.
 LanguageModel base_model(const Recipe& recipe) {
   const TomlTable section = recipe.table.table("model");
   if (section.has("path")) {
@@ -34,7 +35,7 @@ LanguageModel base_model(const Recipe& recipe) {
   }
   const fs::path source = recipe.path(section.string("tokenizer"));
   Tokenizer tokenizer = Tokenizer::from_file(fs::is_directory(source) ? source / "tokenizer.json" : source);
-  ModelConfig config;
+  ModelConfig config = family(section.string("family", "llama"), section.where()).defaults();
   config.n_layers = section.integer("n_layers");
   config.d_model = section.integer("d_model");
   config.n_heads = section.integer("n_heads");
@@ -44,6 +45,8 @@ LanguageModel base_model(const Recipe& recipe) {
   config.n_ctx = section.integer("n_ctx");
   config.tied_embeddings = section.boolean("tied_embeddings", true);
   config.rope.theta = section.number("rope_theta", config.rope.theta);
+  const std::int64_t window = section.integer("local_window", 0);  // of every second layer
+  for (std::int64_t l = 0; window != 0 && config.n_layers > 1 && l < config.n_layers; ++l) config.windows.push_back(l % 2 == 1 ? window : 0);
   config.initializer_range = section.number("initializer_range", config.initializer_range);
   config.d_vocab = tokenizer.vocabulary_size();
   std::optional<ChatTemplate> chat_template = fs::is_directory(source) ? ChatTemplate::from_folder(source) : std::nullopt;
@@ -55,6 +58,7 @@ LanguageModel base_model(const Recipe& recipe) {
   }
   section.done();
   config.validate();
+  (void)config_to_hf(config);  // what the family cannot say is an error now, not after the training
   return {.transformer = Transformer::random(config, Rng(recipe.seed).fork("weights")),
           .tokenizer = std::move(tokenizer),
           .chat_template = std::move(chat_template),
@@ -261,7 +265,8 @@ void train_recipe(const Context& context, const fs::path& file, const fs::path& 
 constexpr const char* kFooter = R"(Example: assay train recipe.toml --out run
 
   [model]
-  path = "smollm2"                 # or: tokenizer = FOLDER, n_layers, d_model, n_heads, d_mlp, n_ctx
+  path = "smollm2"                 # or: tokenizer = FOLDER, n_layers, d_model, n_heads, d_mlp, n_ctx,
+                                   # perhaps family = "gpt2" or "gpt_neo" (local_window = 256), else llama
 
   [[stage]]
   name = "documents"

@@ -6,7 +6,7 @@
 #include "assay/base/error.h"
 #include "assay/base/files.h"
 #include "assay/model/gguf_model.h"
-#include "assay/model/weight_loading.h"
+#include "assay/model/stored_weights.h"
 #include "assay/tensor/gguf.h"
 #include "assay/tensor/runtime.h"
 #include "assay/tensor/safetensors.h"
@@ -110,8 +110,7 @@ void save_language_model(const fs::path& folder, const LanguageModel& model, c10
     throw Error("model save", "stored tensors are f32 or bf16, not " + dtype_name(dtype));
   Json config = config_to_hf(model.transformer.config);
   config["dtype"] = config["torch_dtype"] = dtype == c10::kFloat ? "float32" : "bfloat16";
-  NamedTensors tensors;
-  model.transformer.each_parameter([&](const std::string& name, const Tensor& t) { tensors[name] = t.detach().to(dtype); });
+  const NamedTensors tensors = stored_tensors(model.transformer, [&](const Tensor& t) { return t.detach().to(dtype); });
   write_folder_atomically(folder, [&](const fs::path& to) {
     write_json(to / "config.json", config);
     save_safetensors(to / "model.safetensors", tensors, {{"format", "pt"}});

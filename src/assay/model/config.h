@@ -5,11 +5,11 @@
 #include <vector>
 
 #include "assay/base/json.h"
+#include "assay/model/activation.h"
 
 namespace assay {
 
 enum class Norm { rms, layer };
-enum class Activation { silu, gelu, gelu_tanh, relu };
 enum class Positions { rope, learned, none };
 
 /// Rotary positions (Su et al. 2021), half-split layout as in transformers.
@@ -19,6 +19,8 @@ struct RopeConfig {
   std::string scaling = "none";  ///< none, linear, llama3
   double factor = 1.0, low_freq_factor = 1.0, high_freq_factor = 4.0;
   std::int64_t original_n_ctx = 8192;
+
+  bool operator==(const RopeConfig&) const = default;
 };
 
 /// Everything that tells one decoder from another. Names as in TransformerLens.
@@ -31,6 +33,8 @@ struct ModelConfig {
   bool gated_mlp = true;  ///< W_gate and W_in, or W_in alone
   Positions positions = Positions::rope;
   RopeConfig rope;
+  std::optional<double> attn_scale;   ///< of the scores; none: 1 / sqrt(d_head)
+  std::vector<std::int64_t> windows;  ///< of each layer's attention: a token sees itself and the window - 1 before it, 0 = all; empty: all 0
   bool tied_embeddings = false;
   bool attn_bias = false, attn_out_bias = false, mlp_bias = false;
   double initializer_range = 0.02;
@@ -40,11 +44,14 @@ struct ModelConfig {
   /// Throws one Error that lists every fault.
   void validate() const;
   [[nodiscard]] std::int64_t parameters() const;
+  [[nodiscard]] double score_scale() const;
+  [[nodiscard]] std::int64_t window(std::int64_t layer) const;
+  bool operator==(const ModelConfig&) const = default;
 };
 
 /// From a Hugging Face config.json (today's keys and the older ones); an unsupported architecture or option is an Error that names it.
 ModelConfig config_from_hf(const Json& hf, std::string_view where);
-/// config.json as transformers reads it.
+/// config.json as transformers reads it; an Error where the family's has no words for an option that is set.
 Json config_to_hf(const ModelConfig& config);
 
 }  // namespace assay

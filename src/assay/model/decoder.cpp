@@ -90,29 +90,6 @@ class Buffer {
   std::int64_t capacity_ = 0;
 };
 
-void layer_norm_row(const float* x, const float* w, const float* b, double eps, std::int64_t d, float* out) {
-  double mean = 0, variance = 0;
-  for (std::int64_t i = 0; i < d; ++i) mean += x[i];
-  mean /= static_cast<double>(d);
-  for (std::int64_t i = 0; i < d; ++i) variance += (x[i] - mean) * (x[i] - mean);
-  const double scale = 1.0 / std::sqrt(variance / static_cast<double>(d) + eps);
-  for (std::int64_t i = 0; i < d; ++i) out[i] = static_cast<float>((x[i] - mean) * scale) * w[i] + (b ? b[i] : 0.0F);
-}
-
-float activate(float x, Activation activation) {
-  switch (activation) {
-    case Activation::silu:
-      return x / (1.0F + std::exp(-x));
-    case Activation::gelu:
-      return 0.5F * x * (1.0F + std::erf(x * 0.70710678F));
-    case Activation::gelu_tanh:
-      return 0.5F * x * (1.0F + std::tanh(0.79788456F * (x + 0.044715F * x * x * x)));
-    case Activation::relu:
-      return x > 0 ? x : 0;
-  }
-  return x;
-}
-
 /// Up to kAttendRows consecutive tokens of one sequence.
 struct Stretch {
   std::int64_t begin = 0, rows = 0;
@@ -155,18 +132,16 @@ struct Decoder::Impl {
     at::parallel_for(0, n, std::max<std::int64_t>(1, kSmallWork / 8 / width), rows);
   }
 
-  /// Norm of rows x [n][round_16(d_model)] to operand rows.
-  void norm(const Tensor& w, const Tensor& b, const float* in, std::int64_t n, std::uint32_t* to) const {
-    const auto d = config.d_model, ld = round_16(d), words = f.words(d);
+  /// Norm of rows at distance round_16(d_model) to rows in the format of `g`, each words(d_model) long.
+  void norm(const kernels::FormatKernels& g, const Tensor& w, const Tensor& b, const float* in, std::int64_t n, std::uint32_t* to) const {
+    const auto d = config.d_model, ld = round_16(d), words = g.words(d);
+    const auto eps = static_cast<float>(config.norm_eps);
     for_rows(n, d, [&](std::int64_t begin, std::int64_t end) {
-      std::vector<float> row(config.norm == Norm::layer ? static_cast<std::size_t>(d) : 0);
       for (auto r = begin; r < end; ++r) {
-        if (config.norm == Norm::rms) {
-          f.rms_norm(in + r * ld, floats(w), static_cast<float>(config.norm_eps), 1, d, to + r * words);
-        } else {
-          layer_norm_row(in + r * ld, floats(w), floats(b), config.norm_eps, d, row.data());
-          f.to_rows(row.data(), d, 1, d, to + r * words);
-        }
+        if (config.norm == Norm::rms)
+          g.rms_norm(in + r * ld, floats(w), eps, 1, d, to + r * words);
+        else
+          g.layer_norm(in + r * ld, floats(w), floats(b), eps, 1, d, to + r * words);
       }
     });
   }
@@ -218,7 +193,8 @@ void Decoder::Impl::attend(std::int64_t layer, std::span<const DecodeToken> toke
       }
     }
   });
-  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(D)));
+  const auto scale = static_cast<float>(config.score_scale());
+  const auto window = config.window(layer);
   std::int64_t longest = 0;
   for (const DecodeToken& token : tokens) longest = std::max<std::int64_t>(longest, token.position + 1);
   const auto scratch_words = f.decode.scratch_words(std::max(kernels::kAttendRows, group), longest);
@@ -230,16 +206,20 @@ void Decoder::Impl::attend(std::int64_t layer, std::span<const DecodeToken> toke
     std::uint32_t* own = scratch_of_threads + scratch_words * at::get_thread_num();
     for (auto item = first; item < last; ++item) {
       const Stretch s = stretches[static_cast<std::size_t>(item / G)];
-      const std::int64_t g = item % G, seen = tokens[static_cast<std::size_t>(s.begin)].position + 1;
-      std::uint32_t* const* pages = cache.pages(tokens[static_cast<std::size_t>(s.begin)].sequence).data();
+      const DecodeToken& token = tokens[static_cast<std::size_t>(s.begin)];
+      const std::int64_t g = item % G, keys = token.position + 1;
+      // Pages before the first row's window are left out.
+      const std::int64_t unseen = window > 0 ? std::max<std::int64_t>(0, keys - window) / kernels::kPageKeys : 0;
+      const std::int64_t seen = keys - unseen * kernels::kPageKeys;
+      std::uint32_t* const* pages = cache.pages(token.sequence).data() + unseen;
       const std::uint32_t* q_rows = rows + s.begin * q_ld + g * group * kd;
       float* out_rows = z_rows + (s.begin * H + g * group) * D;
       if (s.rows == 1 && group <= kernels::kAttendRows) {  // the heads that share these keys are rows of one product
-        f.decode.attention(group, seen, 0, D, scale, q_rows, kd, pages, cache.offset(layer, g), out_rows, D, own);
+        f.decode.attention(group, seen, 0, window, D, scale, q_rows, kd, pages, cache.offset(layer, g), out_rows, D, own);
         continue;
       }
       for (std::int64_t h = 0; h < group; ++h) {
-        f.decode.attention(s.rows, seen, 1, D, scale, q_rows + h * kd, q_ld, pages, cache.offset(layer, g), out_rows + h * D, H * D, own);
+        f.decode.attention(s.rows, seen, 1, window, D, scale, q_rows + h * kd, q_ld, pages, cache.offset(layer, g), out_rows + h * D, H * D, own);
       }
     }
   });
@@ -252,15 +232,7 @@ void Decoder::Impl::attend(std::int64_t layer, std::span<const DecodeToken> toke
 void Decoder::Impl::activations(const float* up, std::int64_t n, std::uint32_t* to) const {
   const auto d = config.d_mlp, ld = round_16(config.gated_mlp ? 2 * d : d);
   for_rows(n, 8 * d, [&](std::int64_t begin, std::int64_t end) {
-    if (config.gated_mlp && config.activation == Activation::silu)
-      return f.decode.swiglu(up + begin * ld, ld, end - begin, d, to + begin * f.words(d));
-    std::vector<float> post(static_cast<std::size_t>(d));
-    for (auto r = begin; r < end; ++r) {
-      const float* row = up + r * ld;
-      for (std::int64_t i = 0; i < d; ++i)
-        post[static_cast<std::size_t>(i)] = activate(row[i], config.activation) * (config.gated_mlp ? row[d + i] : 1.0F);
-      f.to_rows(post.data(), d, 1, d, to + r * f.words(d));
-    }
+    f.activation(config.activation, config.gated_mlp, up + begin * ld, ld, end - begin, d, nullptr, to + begin * f.words(d), nullptr);
   });
 }
 
@@ -282,7 +254,7 @@ Decoder::Decoder(const Transformer& model, Precision precision) : impl_(std::mak
     packer.add(block.qkv, {b.W_Q, b.W_K, b.W_V}, {b.b_Q, b.b_K, b.b_V});
     packer.add(block.o, {b.W_O}, {b.b_O});
     if (model.config.gated_mlp)
-      packer.add(block.up, {b.W_gate, b.W_in}, {Tensor(), b.b_in});
+      packer.add(block.up, {b.W_gate, b.W_in}, {b.b_gate, b.b_in});
     else
       packer.add(block.up, {b.W_in}, {b.b_in});
     packer.add(block.down, {b.W_out}, {b.b_out});
@@ -335,11 +307,11 @@ std::span<const float> Decoder::run(std::span<const DecodeToken> tokens, std::sp
   m.embed(tokens, x);
   for (std::int64_t layer = 0; layer < c.n_layers; ++layer) {
     const PackedBlock& block = m.blocks[static_cast<std::size_t>(layer)];
-    m.norm(block.ln1_w, block.ln1_b, x, n, operand);
+    m.norm(m.f, block.ln1_w, block.ln1_b, x, n, operand);
     m.product(n, operand, block.qkv, products, false);
     m.attend(layer, tokens, products, cache, operand);
     m.product(n, operand, block.o, x, true);
-    m.norm(block.ln2_w, block.ln2_b, x, n, operand);
+    m.norm(m.f, block.ln2_w, block.ln2_b, x, n, operand);
     m.product(n, operand, block.up, products, false);
     m.activations(products, n, operand);
     m.product(n, operand, block.down, x, true);
@@ -348,11 +320,8 @@ std::span<const float> Decoder::run(std::span<const DecodeToken> tokens, std::sp
   const auto rows = static_cast<std::int64_t>(wanted.size());
   float* out = m.out.get<float>(rows * d);
   for (std::int64_t i = 0; i < rows; ++i) {
-    const float* row = x + wanted[static_cast<std::size_t>(i)] * ld;
-    if (c.norm == Norm::rms)
-      kernels::kernels().f32.rms_norm(row, floats(m.ln_final_w), static_cast<float>(c.norm_eps), 1, d, out + i * d);
-    else
-      layer_norm_row(row, floats(m.ln_final_w), floats(m.ln_final_b), c.norm_eps, d, out + i * d);
+    m.norm(kernels::kernels().f32, m.ln_final_w, m.ln_final_b, x + wanted[static_cast<std::size_t>(i)] * ld, 1,
+           reinterpret_cast<std::uint32_t*>(out + i * d));
   }
   return {out, static_cast<std::size_t>(rows * d)};
 }

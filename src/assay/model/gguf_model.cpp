@@ -7,7 +7,7 @@
 
 #include "assay/base/error.h"
 #include "assay/model/families/llama.h"
-#include "assay/model/weight_loading.h"
+#include "assay/model/stored_weights.h"
 #include "assay/text/gguf_tokenizer.h"
 
 namespace assay {
@@ -128,7 +128,7 @@ Transformer transformer_from_gguf(const GgufFile& file) {
     const Tensor stored = file.tensor(ggml_name(name));
     const bool q = name.find(".q_proj.") != std::string::npos, k = name.find(".k_proj.") != std::string::npos;
     const std::int64_t heads = q ? config.n_heads : config.n_kv_heads;
-    if ((q || k) && stored.size(0) == heads * config.d_head) return llama::half_split(stored, heads);
+    if ((q || k) && stored.size(0) == heads * config.d_head) return families::half_split(stored, heads);
     return stored;
   };
   return transformer_from(config, source);

@@ -106,8 +106,8 @@ Transformer transformer_from_llama2c(const std::filesystem::path& path) {
   }
   w.W_U = c.tied_embeddings ? w.W_E : in.take({c.d_vocab, d});
   for (BlockWeights& block : w.blocks) {
-    block.W_Q = llama::half_split(block.W_Q, c.n_heads);
-    block.W_K = llama::half_split(block.W_K, c.n_kv_heads);
+    block.W_Q = families::half_split(block.W_Q, c.n_heads);
+    block.W_K = families::half_split(block.W_K, c.n_kv_heads);
   }
   return model;
 }

@@ -32,10 +32,12 @@ std::vector<Tensor> linear_many(const Tensor& x, std::span<const Tensor> W, std:
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& w, double eps) {
-  return fusable(x) ? fused::rms_norm(x, w, eps) : reference::rms_norm(x, w, eps);
+  return fusable(x) ? fused::norm(Norm::rms, x, w, {}, eps) : reference::rms_norm(x, w, eps);
 }
 
-Tensor layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps) { return reference::layer_norm(x, w, b, eps); }
+Tensor layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps) {
+  return fusable(x) ? fused::norm(Norm::layer, x, w, b, eps) : reference::layer_norm(x, w, b, eps);
+}
 
 RopeTable rope_table(const ModelConfig& config, std::int64_t n_positions) {
   const auto& rope = config.rope;
@@ -73,9 +75,9 @@ Tensor rope(const Tensor& x, const RopeTable& table, std::span<const std::int32_
   return reference::rope(x, table, positions);
 }
 
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const std::int64_t> offsets, double scale,
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const std::int64_t> offsets, Scores scores,
                  Precision precision) {
-  return reference::attention(q, k, v, offsets, scale, precision);
+  return reference::attention(q, k, v, offsets, scores, precision);
 }
 
 Tensor gated_activation(const Tensor& gate, const Tensor& up, Activation kind) { return reference::gated_activation(gate, up, kind); }

@@ -36,8 +36,13 @@ RopeTable rope_table(const ModelConfig& config, std::int64_t n_positions);
 /// x [n, heads, d_head], rotated in the half-split layout at positions [n].
 Tensor rope(const Tensor& x, const RopeTable& table, std::span<const std::int32_t> positions);
 
+/// What happens to q . k on the way to the softmax: times `scale`; with a window, a token sees itself and the window - 1 before it (0 = all before it).
+struct Scores {
+  double scale = 1;
+  std::int64_t window = 0;
+};
 /// Causal attention inside each sequence. q [n, n_heads, d_head], k and v [n, n_kv_heads, d_head] -> [n, n_heads, d_head]; query heads share kv heads in groups.
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const std::int64_t> offsets, double scale, Precision precision);
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const std::int64_t> offsets, Scores scores, Precision precision);
 
 /// act(gate) * up, elementwise.
 Tensor gated_activation(const Tensor& gate, const Tensor& up, Activation activation);

@@ -54,7 +54,7 @@ Tensor rope(const Tensor& x, const ops::RopeTable& table, std::span<const std::i
   return at::cat(parts, -1);
 }
 
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const std::int64_t> offsets, double scale,
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const std::int64_t> offsets, ops::Scores scores,
                  Precision precision) {
   const bool grouped = q.size(1) != k.size(1);
   const auto n_sequences = static_cast<std::int64_t>(offsets.size()) - 1;
@@ -69,7 +69,11 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::span<co
       return to_operand(x.narrow(0, offsets[s], rows).view({end - s, length, x.size(1), x.size(2)}).transpose(1, 2), precision);
     };
     if (length > 0) {
-      const Tensor z = at::scaled_dot_product_attention(part(q), part(k), part(v), {}, 0.0, /*is_causal=*/true, scale, grouped);
+      const bool local = scores.window > 0 && scores.window < length;
+      std::optional<Tensor> sees;  // [length, length]
+      if (local) sees = at::ones({length, length}, q.options().dtype(at::kBool)).tril().triu(1 - scores.window);
+      const Tensor z =
+          at::scaled_dot_product_attention(part(q), part(k), part(v), sees, 0.0, /*is_causal=*/!local, scores.scale, grouped);
       outputs.push_back(z.to(q.scalar_type()).transpose(1, 2).reshape({rows, q.size(1), q.size(2)}));
     }
     s = end;

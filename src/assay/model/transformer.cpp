@@ -58,7 +58,7 @@ class Pass {
     const auto& w = weights_.blocks[static_cast<std::size_t>(layer)];
     const std::string prefix = hooks_ ? "blocks." + std::to_string(layer) + "." : "";
     x = at(prefix, "hook_resid_pre", x);
-    x = attention(w, prefix, x);
+    x = attention(layer, w, prefix, x);
     x = at(prefix, "hook_resid_mid", x);
     x = mlp(w, prefix, x);
     return at(prefix, "hook_resid_post", x);
@@ -87,11 +87,12 @@ class Pass {
   }
 
   /// x + attention(norm(x)).
-  Tensor attention(const BlockWeights& w, const std::string& prefix, const Tensor& x) const {
+  Tensor attention(std::int64_t layer, const BlockWeights& w, const std::string& prefix, const Tensor& x) const {
     const auto n = x.size(0);
+    const ops::Scores scores{config_.score_scale(), config_.window(layer)};
     if (layout_ && !wants_any(prefix, {"ln1.hook_scale", "ln1.hook_normalized", "attn.hook_q", "attn.hook_k", "attn.hook_v",
                                        "attn.hook_rot_q", "attn.hook_rot_k"})) {
-      const Tensor z = at(prefix, "attn.hook_z", fused::attention(x, w, config_, layout_, precision_)).reshape({n, -1});
+      const Tensor z = at(prefix, "attn.hook_z", fused::attention(x, w, config_, scores, layout_, precision_)).reshape({n, -1});
       return write_back(z, w.W_O, w.b_O, x, prefix, "hook_attn_out");
     }
     const Tensor normed = norm(x, w.ln1_w, w.ln1_b, prefix + "ln1.");
@@ -104,8 +105,7 @@ class Pass {
       q = at(prefix, "attn.hook_rot_q", ops::rope(q, rope_, batch_.positions));
       k = at(prefix, "attn.hook_rot_k", ops::rope(k, rope_, batch_.positions));
     }
-    const double scale = 1.0 / std::sqrt(static_cast<double>(config_.d_head));
-    const Tensor z = at(prefix, "attn.hook_z", ops::attention(q, k, v, batch_.offsets, scale, precision_)).reshape({n, -1});
+    const Tensor z = at(prefix, "attn.hook_z", ops::attention(q, k, v, batch_.offsets, scores, precision_)).reshape({n, -1});
     return write_back(z, w.W_O, w.b_O, x, prefix, "hook_attn_out");
   }
 

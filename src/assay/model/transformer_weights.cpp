@@ -4,14 +4,13 @@
 #include <ATen/ops/zeros.h>
 
 #include "assay/base/error.h"
-#include "assay/model/families/llama.h"
+#include "assay/model/families/family.h"
 #include "assay/model/transformer.h"
 
 namespace assay {
 namespace {
 
-bool is_norm(const std::string& name) { return name.find("norm") != std::string::npos; }
-bool is_bias(const std::string& name) { return name.ends_with(".bias"); }
+std::vector<Slot> slots_of(const ModelConfig& config, Weights& weights) { return family(config.family, "model").slots(config, weights); }
 
 }  // namespace
 
@@ -26,10 +25,10 @@ Transformer Transformer::random(const ModelConfig& config, Rng rng) {
   config.validate();
   Transformer model{config, {}};
   model.weights.blocks.resize(static_cast<std::size_t>(config.n_layers));
-  for (const llama::Slot& slot : llama::slots(config, model.weights)) {
-    if (is_norm(slot.name) && !is_bias(slot.name)) {
+  for (const Slot& slot : slots_of(config, model.weights)) {
+    if (slot.shape.size() == 1 && !slot.is_bias()) {  // norms
       *slot.tensor = at::ones(slot.shape);
-    } else if (is_bias(slot.name)) {
+    } else if (slot.is_bias()) {
       *slot.tensor = at::zeros(slot.shape);
     } else {
       *slot.tensor = at::empty(slot.shape);
@@ -43,13 +42,13 @@ Transformer Transformer::random(const ModelConfig& config, Rng rng) {
 }
 
 void Transformer::each_parameter(const std::function<void(const std::string&, Tensor&)>& visit) {
-  for (const llama::Slot& slot : llama::slots(config, weights)) visit(slot.name, *slot.tensor);
+  for (const Slot& slot : slots_of(config, weights)) visit(slot.name, *slot.tensor);
   if (config.tied_embeddings) weights.W_U = weights.W_E;  // the visitor may have put another tensor in its place
 }
 
 void Transformer::each_parameter(const std::function<void(const std::string&, const Tensor&)>& visit) const {
   // The slots hold pointers into the weights; nothing is written through them here.
-  for (const llama::Slot& slot : llama::slots(config, const_cast<Weights&>(weights))) visit(slot.name, *slot.tensor);
+  for (const Slot& slot : slots_of(config, const_cast<Weights&>(weights))) visit(slot.name, *slot.tensor);
 }
 
 void Transformer::set_requires_grad(bool value) {

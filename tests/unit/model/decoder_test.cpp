@@ -28,6 +28,9 @@ std::vector<ModelConfig> configs() {
   all.back().tied_embeddings = true;
   all.back().activation = Activation::gelu_tanh;
   all.push_back(small_config(1, 128, 2, 2, 64, 64, 40));
+  all.push_back(testing_tools::small_gpt(2, 48, 4, 192, 50));
+  all.push_back(testing_tools::small_gpt(3, 40, 4, 75, 33, Activation::gelu));
+  all.back().windows = {3, 0, 35}, all.back().attn_scale = 1.0, all.back().attn_bias = false;
   return all;
 }
 

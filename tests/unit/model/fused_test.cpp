@@ -41,6 +41,17 @@ std::vector<Case> cases() {
   auto none = testing_tools::small_config(1, 40, 2, 1, 20, 64, 20);
   none.positions = Positions::none;
   all.push_back({"no positions, longer than a block of keys", none, {300}});
+  all.push_back({"GPT-2", testing_tools::small_gpt(2, 48, 4, 192, 50), {17, 40, 1}});
+  all.push_back({"odd sizes, erf", testing_tools::small_gpt(1, 30, 3, 51, 29, Activation::gelu), {5, 33, 0, 130}});
+  auto local = testing_tools::small_gpt(3, 32, 2, 64, 40, Activation::relu);
+  local.attn_scale = 1.0, local.windows = {6, 0, 100}, local.attn_bias = false;
+  all.push_back({"local attention, not scaled", local, {300, 7, 35}});
+  auto window = testing_tools::small_config(2, 32, 4, 2, 8, 40, 30);
+  window.windows = {31, 33}, window.activation = Activation::gelu_tanh;
+  all.push_back({"windows around a block of keys, grouped heads", window, {320, 31, 33}});
+  auto bare = testing_tools::small_config(1, 24, 2, 2, 12, 33, 30);
+  bare.gated_mlp = false, bare.activation = Activation::silu;
+  all.push_back({"plain MLP without biases", bare, {40}});
   return all;
 }
 
@@ -84,6 +95,22 @@ void compare(Precision precision, double tolerance) {
 TEST(Fused, F32AgreesWithTheReference) { compare(Precision::f32, 1e-5); }
 TEST(Fused, Bf16AgreesWithTheReferenceToItsRounding) { compare(Precision::bf16, 2e-2); }
 
+TEST(Fused, LayerNormAgreesWithTheReference) {
+  const Tensor x = at::randn({150, 37}, at::kDouble) + 3.0, w = at::randn({37}, at::kDouble), b = at::randn({37}, at::kDouble),
+               up = at::randn({150, 37}, at::kDouble);
+  for (const bool biased : {true, false}) {
+    const auto gradients = [&](at::ScalarType dtype) {
+      const auto leaf = [&](const Tensor& t) { return t.to(dtype).clone().requires_grad_(); };
+      const Tensor xs = leaf(x), ws = leaf(w), bs = biased ? leaf(b) : Tensor();
+      const Tensor y = dtype == at::kFloat ? fused::norm(Norm::layer, xs, ws, bs, 1e-5) : reference::layer_norm(xs, ws, bs, 1e-5);
+      (y * up.to(dtype)).sum().backward();
+      return std::vector<Tensor>{y.detach(), xs.grad(), ws.grad(), biased ? bs.grad() : at::ones({1}, dtype)};
+    };
+    const auto fast = gradients(at::kFloat), exact = gradients(at::kDouble);
+    for (std::size_t i = 0; i < fast.size(); ++i) EXPECT_LT(relative_error(fast[i], exact[i]), 1e-5) << i << " " << biased;
+  }
+}
+
 TEST(Fused, AnEmptyLossHasZeroGradients) {
   const Tensor hidden = at::randn({3, 8}).requires_grad_(), W_U = at::randn({5, 8}).requires_grad_();
   const std::vector<std::int32_t> targets = {0, 1, 2};
@@ -116,30 +143,33 @@ TEST(Fused, GradientsDoNotDependOnTheNumberOfThreads) {
 }
 
 TEST(Fused, HooksBetweenStretchesGiveTheSameAsTheFinePath) {
-  auto config = testing_tools::small_config(2, 32, 4, 2, 8, 40, 30);
-  const auto model = testing_tools::leaves(config, testing_tools::random_weights(config), at::kFloat);
-  const auto batch = batch_of({7, 20}, config.d_vocab);
-  const auto run = [&](bool fine) {
-    each_tensor(const_cast<Weights&>(model.weights), [](Tensor& t) { t.mutable_grad() = Tensor(); });
-    Hooks hooks;
-    hooks.scale_gradient("blocks.0.mlp.hook_post", at::linspace(-1, 1, batch.n_tokens()).unsqueeze(1));
-    hooks.scale_gradient("blocks.1.attn.hook_z", at::rand({1, 4, 1}) * 0 + 0.3);
-    hooks.read("blocks.1.hook_resid_mid");
-    if (fine) {  // places inside the stretches, which the fused path does not pass
-      for (const char* place : {"attn.hook_rot_q", "mlp.hook_pre", "ln1.hook_normalized"}) hooks.read("blocks.0." + std::string(place));
-      for (const char* place : {"attn.hook_v", "ln2.hook_scale"}) hooks.read("blocks.1." + std::string(place));
-    }
-    const Tensor hidden = model.forward(batch, {Precision::f32, &hooks});
-    hidden.square().sum().backward();
-    return std::tuple{hidden.detach(), hooks.captured("blocks.1.hook_resid_mid"), model.weights.W_E.grad(),
-                      model.weights.blocks[0].W_gate.grad()};
-  };
-  const auto [h1, m1, e1, g1] = run(false);
-  const auto [h2, m2, e2, g2] = run(true);
-  EXPECT_LT(relative_error(h1, h2), 1e-5);
-  EXPECT_LT(relative_error(m1, m2), 1e-5);
-  EXPECT_LT(relative_error(e1, e2), 1e-5);
-  EXPECT_LT(relative_error(g1, g2), 1e-5);
+  auto local = testing_tools::small_gpt(2, 32, 4, 40, 30);
+  local.windows = {0, 5};
+  for (const auto& config : {testing_tools::small_config(2, 32, 4, 2, 8, 40, 30), local}) {
+    const auto model = testing_tools::leaves(config, testing_tools::random_weights(config), at::kFloat);
+    const auto batch = batch_of({7, 20}, config.d_vocab);
+    const auto run = [&](bool fine) {
+      each_tensor(const_cast<Weights&>(model.weights), [](Tensor& t) { t.mutable_grad() = Tensor(); });
+      Hooks hooks;
+      hooks.scale_gradient("blocks.0.mlp.hook_post", at::linspace(-1, 1, batch.n_tokens()).unsqueeze(1));
+      hooks.scale_gradient("blocks.1.attn.hook_z", at::rand({1, 4, 1}) * 0 + 0.3);
+      hooks.read("blocks.1.hook_resid_mid");
+      if (fine) {  // places inside the stretches, which the fused path does not pass
+        for (const char* place : {"attn.hook_q", "mlp.hook_pre", "ln1.hook_normalized"}) hooks.read("blocks.0." + std::string(place));
+        for (const char* place : {"attn.hook_v", "ln2.hook_scale"}) hooks.read("blocks.1." + std::string(place));
+      }
+      const Tensor hidden = model.forward(batch, {Precision::f32, &hooks});
+      hidden.square().sum().backward();
+      return std::tuple{hidden.detach(), hooks.captured("blocks.1.hook_resid_mid"), model.weights.W_E.grad(),
+                        model.weights.blocks[0].W_in.grad()};
+    };
+    const auto [h1, m1, e1, g1] = run(false);
+    const auto [h2, m2, e2, g2] = run(true);
+    EXPECT_LT(relative_error(h1, h2), 1e-5);
+    EXPECT_LT(relative_error(m1, m2), 1e-5);
+    EXPECT_LT(relative_error(e1, e2), 1e-5);
+    EXPECT_LT(relative_error(g1, g2), 1e-5);
+  }
 }
 
 }  // namespace

@@ -9,14 +9,16 @@ namespace {
 TEST(ReferenceOps, AttentionIsCausalAndStaysInsideItsSequence) {
   const std::vector<std::int64_t> offsets = {0, 3, 3, 7, 8};  // lengths 3, 0, 4, 1
   const Tensor q = at::randn({8, 4, 6}, at::kDouble), k = at::randn({8, 2, 6}, at::kDouble), v = at::randn({8, 2, 6}, at::kDouble);
-  const Tensor z = reference::attention(q, k, v, offsets, 0.5, Precision::f32);
-  for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
-    for (auto i = offsets[s]; i < offsets[s + 1]; ++i) {
-      for (std::int64_t h = 0; h < 4; ++h) {
-        const auto keys = i + 1 - offsets[s];
-        const Tensor scores = at::mv(k.narrow(0, offsets[s], keys).select(1, h / 2), q[i][h]) * 0.5;
-        const Tensor expected = at::mv(v.narrow(0, offsets[s], keys).select(1, h / 2).t(), scores.softmax(0));
-        EXPECT_TRUE(at::allclose(z[i][h], expected, 1e-10, 1e-12)) << i << " " << h;
+  for (const std::int64_t window : {0, 1, 2, 4}) {
+    const Tensor z = reference::attention(q, k, v, offsets, {0.5, window}, Precision::f32);
+    for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
+      for (auto i = offsets[s]; i < offsets[s + 1]; ++i) {
+        for (std::int64_t h = 0; h < 4; ++h) {
+          const auto before = i + 1 - offsets[s], keys = window > 0 ? std::min(window, before) : before, first = i + 1 - keys;
+          const Tensor scores = at::mv(k.narrow(0, first, keys).select(1, h / 2), q[i][h]) * 0.5;
+          const Tensor expected = at::mv(v.narrow(0, first, keys).select(1, h / 2).t(), scores.softmax(0));
+          EXPECT_TRUE(at::allclose(z[i][h], expected, 1e-10, 1e-12)) << i << " " << h << " " << window;
+        }
       }
     }
   }

@@ -1,8 +1,59 @@
+// Llama (and SmolLM2, TinyLlama, ...): rms norm, rotary positions, gated MLP, grouped heads.
 #include "assay/model/families/llama.h"
 
-namespace assay::llama {
+#include "assay/model/families/config_keys.h"
+#include "assay/model/families/family.h"
 
-std::vector<Slot> slots(const ModelConfig& c, Weights& w) {
+namespace assay::families {
+namespace {
+
+ModelConfig llama_config(const Json& hf, std::string_view where) {
+  ModelConfig c;
+  c.n_layers = require<std::int64_t>(hf, "num_hidden_layers", where);
+  c.d_model = require<std::int64_t>(hf, "hidden_size", where);
+  c.n_heads = require<std::int64_t>(hf, "num_attention_heads", where);
+  c.n_kv_heads = value_or<std::int64_t>(hf, "num_key_value_heads", c.n_heads, where);
+  c.d_head = value_or<std::int64_t>(hf, "head_dim", c.n_heads > 0 ? c.d_model / c.n_heads : 0, where);
+  c.d_mlp = require<std::int64_t>(hf, "intermediate_size", where);
+  c.d_vocab = require<std::int64_t>(hf, "vocab_size", where);
+  c.n_ctx = value_or<std::int64_t>(hf, "max_position_embeddings", 2048, where);
+  c.norm_eps = value_or<double>(hf, "rms_norm_eps", 1e-6, where);
+  c.activation = read_activation(hf, "hidden_act", "silu", where);
+  c.tied_embeddings = value_or<bool>(hf, "tie_word_embeddings", false, where);
+  c.attn_bias = value_or<bool>(hf, "attention_bias", false, where);
+  c.attn_out_bias = c.attn_bias;
+  c.mlp_bias = value_or<bool>(hf, "mlp_bias", false, where);
+  c.initializer_range = value_or<double>(hf, "initializer_range", 0.02, where);
+  c.rope = read_rope(hf, where);
+  read_special_ids(c, hf, where);
+  return c;
+}
+
+Json llama_to_hf(const ModelConfig& c) {
+  Json hf = {{"architectures", {"LlamaForCausalLM"}},
+             {"model_type", c.family},
+             {"vocab_size", c.d_vocab},
+             {"hidden_size", c.d_model},
+             {"intermediate_size", c.d_mlp},
+             {"num_hidden_layers", c.n_layers},
+             {"num_attention_heads", c.n_heads},
+             {"num_key_value_heads", c.n_kv_heads},
+             {"head_dim", c.d_head},
+             {"hidden_act", activation_name(c.activation, "gelu_pytorch_tanh")},
+             {"max_position_embeddings", c.n_ctx},
+             {"initializer_range", c.initializer_range},
+             {"rms_norm_eps", c.norm_eps},
+             {"tie_word_embeddings", c.tied_embeddings},
+             {"attention_bias", c.attn_bias},
+             {"attention_dropout", 0.0},
+             {"mlp_bias", c.mlp_bias},
+             {"use_cache", true}};
+  write_rope(c.rope, hf);
+  write_special_ids(c, hf);
+  return hf;
+}
+
+std::vector<Slot> llama_slots(const ModelConfig& c, Weights& w) {
   std::vector<Slot> out;
   const std::int64_t d = c.d_model, q = c.n_heads * c.d_head, kv = c.n_kv_heads * c.d_head;
   out.push_back({"model.embed_tokens.weight", &w.W_E, {c.d_vocab, d}});
@@ -35,8 +86,14 @@ std::vector<Slot> slots(const ModelConfig& c, Weights& w) {
   return out;
 }
 
+}  // namespace
+
+const Family kLlama = {"llama",     "model.",    [] { return ModelConfig(); },
+                       llama_config, llama_to_hf, llama_slots,
+                       [](std::string_view name) { return name.ends_with("rotary_emb.inv_freq"); }};
+
 Tensor half_split(const Tensor& rows, std::int64_t heads) {
   return rows.reshape({heads, rows.size(0) / heads / 2, 2, -1}).transpose(1, 2).reshape(rows.sizes()).contiguous();
 }
 
-}  // namespace assay::llama
+}  // namespace assay::families

@@ -1,8 +1,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include <cmath>
-
 #include "assay/model/fused/fused.h"
 #include "assay/model/fused/stretch.h"
 
@@ -13,6 +11,7 @@ namespace {
 struct Heads {
   std::int64_t n_heads, n_kv_heads, d_head;
   float scale;
+  std::int64_t window;
   [[nodiscard]] std::int64_t group() const { return n_heads / n_kv_heads; }
   [[nodiscard]] std::int64_t width() const { return (n_heads + 2 * n_kv_heads) * d_head; }  // of a row [q heads | k heads | v heads]
   [[nodiscard]] std::int64_t k_begin() const { return n_heads * d_head; }
@@ -44,15 +43,15 @@ void operand_rows(const kernels::FormatKernels& f, const Layout& layout, const H
 
 }  // namespace
 
-Tensor attention(const Tensor& x, const BlockWeights& w, const ModelConfig& config, std::shared_ptr<const Layout> layout,
-                 Precision precision) {
+Tensor attention(const Tensor& x, const BlockWeights& w, const ModelConfig& config, ops::Scores scores,
+                 std::shared_ptr<const Layout> layout, Precision precision) {
   const auto& f = format(precision);
-  const Heads heads{config.n_heads, config.n_kv_heads, config.d_head, 1.0F / std::sqrt(static_cast<float>(config.d_head))};
+  const Heads heads{config.n_heads, config.n_kv_heads, config.d_head, static_cast<float>(scores.scale), scores.window};
   const auto n = x.size(0), width = heads.width(), z_width = heads.n_heads * heads.d_head;
   const bool biased = w.b_Q.defined();
   const Tensor bias = biased ? at::cat({w.b_Q.detach(), w.b_K.detach(), w.b_V.detach()}) : Tensor();
-  const NormedProducts in{
-      f, x.detach().contiguous(), w.ln1_w.detach().contiguous(), static_cast<float>(config.norm_eps), Stack({w.W_Q, w.W_K, w.W_V}), bias};
+  const NormedProducts in{f, x.detach().contiguous(), RowNorm(config.norm, w.ln1_w, w.ln1_b, config.norm_eps), Stack({w.W_Q, w.W_K, w.W_V}),
+                          bias};
 
   const Words qkv(n * f.words(width));  // rotated, in the operand format: [n][q | k | v]
   {
@@ -70,13 +69,13 @@ Tensor attention(const Tensor& x, const BlockWeights& w, const ModelConfig& conf
   const Words lse(n * heads.n_heads);  // of each sequence: [n_heads][length]
   for_heads(*layout, heads, f, false, [&](std::int64_t begin, std::int64_t length, std::int64_t kv, std::uint32_t* scratch) {
     const auto head = kv * heads.group();
-    f.attention_forward(length, heads.group(), heads.d_head, heads.scale, element(begin, head * heads.d_head),
+    f.attention_forward(length, heads.group(), heads.d_head, heads.scale, heads.window, element(begin, head * heads.d_head),
                         element(begin, heads.k_begin() + kv * heads.d_head), element(begin, heads.v_begin() + kv * heads.d_head), width,
                         z.data_ptr<float>() + begin * z_width + head * heads.d_head, z_width,
                         lse.floats() + begin * heads.n_heads + head * length, scratch);
   });
 
-  const std::vector<Tensor> inputs = {x, w.ln1_w, w.W_Q, w.W_K, w.W_V, w.b_Q, w.b_K, w.b_V};
+  const std::vector<Tensor> inputs = {x, w.ln1_w, w.ln1_b, w.W_Q, w.W_K, w.W_V, w.b_Q, w.b_K, w.b_V};
   if (!differentiates(inputs)) return z;
   return record(z, inputs, [=, saved_z = z.detach()](const Tensor& dz, const Node&) {
     const Words dqkv(n * width);
@@ -84,7 +83,7 @@ Tensor attention(const Tensor& x, const BlockWeights& w, const ModelConfig& conf
       const auto head = kv * heads.group();
       const auto z_first = begin * z_width + head * heads.d_head;
       float* d = dqkv.floats() + begin * width;
-      f.attention_backward(length, heads.group(), heads.d_head, heads.scale, element(begin, head * heads.d_head),
+      f.attention_backward(length, heads.group(), heads.d_head, heads.scale, heads.window, element(begin, head * heads.d_head),
                            element(begin, heads.k_begin() + kv * heads.d_head), element(begin, heads.v_begin() + kv * heads.d_head), width,
                            saved_z.data_ptr<float>() + z_first, dz.data_ptr<float>() + z_first, z_width,
                            lse.floats() + begin * heads.n_heads + head * length, d + head * heads.d_head,
@@ -95,12 +94,12 @@ Tensor attention(const Tensor& x, const BlockWeights& w, const ModelConfig& conf
       if (bias_sums) f.column_sums(to, width, rows, width, bias_sums);
     });
     if (biased) {
-      const Tensor db = gradients[5];
-      gradients[5] = db.narrow(0, 0, heads.k_begin());
+      const Tensor db = gradients[6];
+      gradients[6] = db.narrow(0, 0, heads.k_begin());
       gradients.push_back(db.narrow(0, heads.k_begin(), heads.v_begin() - heads.k_begin()));
       gradients.push_back(db.narrow(0, heads.v_begin(), width - heads.v_begin()));
     } else {
-      gradients.resize(8);
+      gradients.resize(9);
     }
     return gradients;
   });

@@ -12,7 +12,7 @@
 /// the CPU, outputs contiguous.
 namespace assay::fused {
 
-/// Are there kernels for this family's blocks?
+/// Are there kernels for this model's blocks, where they lie?
 bool covers(const ModelConfig& config, const Weights& weights);
 
 /// What is the same for all blocks of a pass, kept alive by the nodes.
@@ -25,11 +25,12 @@ struct Layout {
 Tensor embed(const Tensor& W_E, std::span<const std::int32_t> ids);
 /// x [n, in], W [out, in] -> x W^T + b + residual.
 Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b, Precision precision, const Tensor& residual);
-Tensor rms_norm(const Tensor& x, const Tensor& w, double eps);
+/// b may be undefined.
+Tensor norm(Norm kind, const Tensor& x, const Tensor& w, const Tensor& b, double eps);
 /// From the residual stream to attn.hook_z: norm, Q K V, rope, causal attention. x [n, d_model] -> [n, n_heads, d_head].
-Tensor attention(const Tensor& x, const BlockWeights& w, const ModelConfig& config, std::shared_ptr<const Layout> layout,
-                 Precision precision);
-/// From the residual stream to mlp.hook_post: norm, gate and up, silu(gate) * up. x [n, d_model] -> [n, d_mlp].
+Tensor attention(const Tensor& x, const BlockWeights& w, const ModelConfig& config, ops::Scores scores,
+                 std::shared_ptr<const Layout> layout, Precision precision);
+/// From the residual stream to mlp.hook_post: norm, gate and up (or up alone), activation. x [n, d_model] -> [n, d_mlp].
 Tensor mlp_post(const Tensor& x, const BlockWeights& w, const ModelConfig& config, Precision precision);
 Tensor token_logprobs(const Tensor& hidden, const Tensor& W_U, std::span<const std::int32_t> targets, Precision precision);
 /// The forward pass computes the gradients too where they will be asked for: the logits are never made twice.

@@ -11,8 +11,7 @@
 namespace assay::fused {
 
 bool covers(const ModelConfig& config, const Weights& weights) {
-  return config.norm == Norm::rms && config.gated_mlp && config.activation == Activation::silu && config.d_head % 2 == 0 &&
-         weights.W_E.device().is_cpu() && weights.W_E.scalar_type() == at::kFloat;
+  return config.d_head % 2 == 0 && weights.W_E.device().is_cpu() && weights.W_E.scalar_type() == at::kFloat;
 }
 
 Tensor embed(const Tensor& W_E, std::span<const std::int32_t> ids) {
@@ -85,28 +84,6 @@ Tensor linear(const Tensor& x_in, const Tensor& W_in, const Tensor& b_in, Precis
     if (to_b) gradients[2] = db.total();
     if (node.needed(3)) gradients[3] = dy;
     return gradients;
-  });
-}
-
-Tensor rms_norm(const Tensor& x_in, const Tensor& w_in, double eps_in) {
-  const auto n = x_in.size(0), d = x_in.size(1);
-  const auto& k = kernels::kernels();
-  const auto eps = static_cast<float>(eps_in);
-  const Tensor x = x_in.detach().contiguous(), w = w_in.detach().contiguous();
-  Tensor y = at::empty({n, d}, at::kFloat);
-  for_tiles(n, [&](std::int64_t begin, std::int64_t rows, std::int64_t) {
-    k.f32.rms_norm(x.data_ptr<float>() + begin * d, w.data_ptr<float>(), eps, rows, d, y.data_ptr<float>() + begin * d);
-  });
-  std::vector<Tensor> inputs = {x_in, w_in};
-  if (!differentiates(inputs)) return y;
-  return record(y, inputs, [&k, x, w, n, d, eps](const Tensor& dy, const Node&) -> Gradients {
-    const Tensor dx = at::empty({n, d}, at::kFloat);
-    const TileSums dw(n, d);
-    for_tiles(n, [&](std::int64_t begin, std::int64_t rows, std::int64_t tile) {
-      k.rms_norm_backward(x.data_ptr<float>() + begin * d, w.data_ptr<float>(), eps, dy.data_ptr<float>() + begin * d, rows, d,
-                          dx.data_ptr<float>() + begin * d, dw.row(tile));
-    });
-    return {dx, dw.total()};
   });
 }
 

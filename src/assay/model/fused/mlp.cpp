@@ -7,35 +7,40 @@ namespace assay::fused {
 
 Tensor mlp_post(const Tensor& x, const BlockWeights& w, const ModelConfig& config, Precision precision) {
   const auto& f = format(precision);
-  const auto n = x.size(0), d_mlp = w.W_gate.size(0), both = 2 * d_mlp;
-  const auto half = [&](const Tensor& b) { return b.defined() ? b.detach() : at::zeros({d_mlp}, at::kFloat); };
-  const Tensor bias = w.b_gate.defined() || w.b_in.defined() ? at::cat({half(w.b_gate), half(w.b_in)}) : Tensor();
-  const NormedProducts in{
-      f, x.detach().contiguous(), w.ln2_w.detach().contiguous(), static_cast<float>(config.norm_eps), Stack({w.W_gate, w.W_in}), bias};
-  const std::vector<Tensor> inputs = {x, w.ln2_w, w.W_gate, w.W_in, w.b_gate, w.b_in};
+  const bool gated = config.gated_mlp;
+  const auto kind = config.activation;
+  const auto n = x.size(0), d_mlp = w.W_in.size(0), width = gated ? 2 * d_mlp : d_mlp;  // of a row [gate | up], or up alone
+  const auto part = [&](const Tensor& b) { return b.defined() ? b.detach() : at::zeros({d_mlp}, at::kFloat); };
+  Tensor bias;
+  if (w.b_in.defined() || w.b_gate.defined()) bias = gated ? at::cat({part(w.b_gate), part(w.b_in)}) : part(w.b_in).contiguous();
+  const NormedProducts in{f, x.detach().contiguous(), RowNorm(config.norm, w.ln2_w, w.ln2_b, config.norm_eps),
+                          gated ? Stack({w.W_gate, w.W_in}) : Stack({w.W_in}), bias};
+  const std::vector<Tensor> inputs = gated ? std::vector<Tensor>{x, w.ln2_w, w.ln2_b, w.W_gate, w.W_in, w.b_gate, w.b_in}
+                                           : std::vector<Tensor>{x, w.ln2_w, w.ln2_b, w.W_in, w.b_in};
   const bool differentiate = differentiates(inputs);
   Tensor post = at::empty({n, d_mlp}, at::kFloat);
-  const Words kept(differentiate ? n * f.words(both) : 0);  // gate and up, in the operand format: [n][2 d_mlp]
+  const auto row_words = f.words(width);
+  const Words kept(differentiate ? n * row_words : 0);  // the activation's inputs, in the operand format: [n][width]
   {
     const Words operand = in.W.forward_operand(f);
     for_tiles(n, [&](std::int64_t begin, std::int64_t rows, std::int64_t) {
-      const Words products(rows * both);
+      const Words products(rows * width);
       in.forward(begin, rows, operand, products.floats());
-      f.swiglu(products.floats(), rows, d_mlp, post.data_ptr<float>() + begin * d_mlp,
-               differentiate ? kept.data() + begin * f.words(both) : nullptr);
+      f.activation(kind, gated, products.floats(), width, rows, d_mlp, post.data_ptr<float>() + begin * d_mlp, nullptr,
+                   differentiate ? kept.data() + begin * row_words : nullptr);
     });
   }
   if (!differentiate) return post;
   const bool gate_bias = w.b_gate.defined(), in_bias = w.b_in.defined();
-  return record(post, inputs, [in, kept, d_mlp, both, gate_bias, in_bias](const Tensor& dpost, const Node&) {
+  return record(post, inputs, [=, &f](const Tensor& dpost, const Node&) {
     auto gradients = in.backward([&](std::int64_t begin, std::int64_t rows, void* to, float* bias_sums) {
-      in.f.swiglu_backward(dpost.data_ptr<float>() + begin * d_mlp, kept.data() + begin * in.f.words(both), rows, d_mlp, to);
-      if (bias_sums) in.f.column_sums(to, both, rows, both, bias_sums);
+      f.activation_backward(kind, gated, dpost.data_ptr<float>() + begin * d_mlp, kept.data() + begin * row_words, rows, d_mlp, to);
+      if (bias_sums) f.column_sums(to, row_words * f.per_word, rows, width, bias_sums);
     });
-    const Tensor dbias = in.bias.defined() ? gradients[4] : Tensor();
-    gradients.resize(4);
-    gradients.push_back(gate_bias ? dbias.narrow(0, 0, d_mlp) : Tensor());
-    gradients.push_back(in_bias ? dbias.narrow(0, d_mlp, d_mlp) : Tensor());
+    const Tensor dbias = in.bias.defined() ? gradients.back() : Tensor();
+    gradients.resize(3 + in.W.size());
+    if (gated) gradients.push_back(gate_bias ? dbias.narrow(0, 0, d_mlp) : Tensor());
+    gradients.push_back(in_bias ? dbias.narrow(0, width - d_mlp, d_mlp) : Tensor());
     return gradients;
   });
 }

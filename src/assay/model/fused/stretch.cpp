@@ -7,16 +7,16 @@ namespace assay::fused {
 void NormedProducts::forward(std::int64_t begin, std::int64_t rows, const Words& operand, float* products) const {
   const auto d = W.in(), inner = f.words(d);
   const Words normed(rows * inner);
-  f.rms_norm(x.data_ptr<float>() + begin * d, w.data_ptr<float>(), eps, rows, d, normed.data());
+  norm.forward(f, x.data_ptr<float>() + begin * d, rows, normed.data());
   f.gemm(rows, W.out(), inner, normed.data(), inner, 0, operand.data(), inner * 16, products, W.out(), false);
   if (bias.defined()) kernels::kernels().add_rows(products, rows, W.out(), bias.data_ptr<float>(), nullptr);
 }
 
 Gradients NormedProducts::backward(const RowsOf& rows_of) const {
-  const auto& k = kernels::kernels();
   const auto n = x.size(0), d = W.in(), inner = f.words(W.out());
   const Tensor dx = at::empty({n, d}, at::kFloat);
-  const TileSums dw(n, d), db(bias.defined() ? n : 0, W.out());
+  const bool norm_bias = norm.b.defined();
+  const TileSums dw(n, d), dnorm_b(norm_bias ? n : 0, d), db(bias.defined() ? n : 0, W.out());
   std::vector<TokenPanels> dy_panels;
   for (std::size_t i = 0; i < W.size(); ++i) dy_panels.emplace_back(f, n, W[i].size(0));
   TokenPanels x_panels(f, n, d);
@@ -32,11 +32,11 @@ Gradients NormedProducts::backward(const RowsOf& rows_of) const {
       panels.put(begin, rows, first, inner * f.per_word);
       column += panels.columns();
     }
-    f.rms_norm(x_rows, w.data_ptr<float>(), eps, rows, d, normed.data());
+    norm.forward(f, x_rows, rows, normed.data());
     x_panels.put(begin, rows, normed.data(), f.words(d) * f.per_word);
-    k.rms_norm_backward(x_rows, w.data_ptr<float>(), eps, dnormed.floats(), rows, d, dx.data_ptr<float>() + begin * d, dw.row(tile));
+    norm.backward(x_rows, dnormed.floats(), rows, dx.data_ptr<float>() + begin * d, dw.row(tile), norm_bias ? dnorm_b.row(tile) : nullptr);
   });
-  Gradients gradients = {dx, dw.total()};
+  Gradients gradients = {dx, dw.total(), norm_bias ? dnorm_b.total() : Tensor()};
   for (const auto& panels : dy_panels) gradients.push_back(weight_gradient(f, panels, x_panels));
   if (bias.defined()) gradients.push_back(db.total());
   return gradients;

@@ -1,6 +1,8 @@
 #pragma once
 #include <cstdint>
 
+#include "assay/model/activation.h"
+
 /// Single-threaded CPU kernels, compiled once for each target (kernels/target_*.cpp) and chosen at run time. The fused operations
 /// (fused_ops.cpp) call them on tiles of rows and decide what runs in parallel. Operand formats and layouts: gemm.inc, simd.h.
 namespace assay::kernels {
@@ -14,11 +16,10 @@ struct DecodeKernels {
                   std::int64_t a_ld, const std::uint32_t* B, float* C, std::int64_t ldc, bool accumulate) = nullptr;
   std::int64_t (*page_head_words)(std::int64_t d_head) = nullptr;
   void (*page_write)(const void* k, const void* v, std::int64_t d_head, std::int64_t slot, std::uint32_t* page) = nullptr;
-  void (*attention)(std::int64_t M, std::int64_t valid, std::int64_t step, std::int64_t d_head, float scale, const std::uint32_t* q,
-                    std::int64_t q_ld, std::uint32_t* const* pages, std::int64_t offset, float* z, std::int64_t z_ld,
+  void (*attention)(std::int64_t M, std::int64_t valid, std::int64_t step, std::int64_t window, std::int64_t d_head, float scale,
+                    const std::uint32_t* q, std::int64_t q_ld, std::uint32_t* const* pages, std::int64_t offset, float* z, std::int64_t z_ld,
                     std::uint32_t* scratch) = nullptr;
   std::int64_t (*scratch_words)(std::int64_t rows, std::int64_t keys) = nullptr;
-  void (*swiglu)(const float* both, std::int64_t ld, std::int64_t rows, std::int64_t d, void* out) = nullptr;
 };
 
 /// What depends on the operand format. Operands are untyped here: `void*` rows are f32 or bf16, `uint32_t*` are words.
@@ -31,19 +32,23 @@ struct FormatKernels {
   void (*pack_rows)(const void* src, std::int64_t ld, std::int64_t rows, std::int64_t columns, std::uint32_t* dst,
                     std::int64_t panel) = nullptr;
   void (*rms_norm)(const float* x, const float* w, float eps, std::int64_t rows, std::int64_t d, void* out) = nullptr;
+  void (*layer_norm)(const float* x, const float* w, const float* b, float eps, std::int64_t rows, std::int64_t d, void* out) = nullptr;
   void (*rope_rows)(const float* x, std::int64_t rows, std::int64_t width, std::int64_t heads, std::int64_t d_head, const float* cos,
                     const float* sin, std::int64_t half, const std::int32_t* positions, float sign, void* out) = nullptr;
-  void (*swiglu)(const float* both, std::int64_t rows, std::int64_t d, float* post, void* kept) = nullptr;
-  void (*swiglu_backward)(const float* dpost, const void* kept, std::int64_t rows, std::int64_t d, void* dboth) = nullptr;
+  void (*activation)(Activation kind, bool gated, const float* pre, std::int64_t ld, std::int64_t rows, std::int64_t d, float* post,
+                     void* operand, void* kept) = nullptr;
+  void (*activation_backward)(Activation kind, bool gated, const float* dpost, const void* kept, std::int64_t rows, std::int64_t d,
+                              void* dpre) = nullptr;
   void (*softmax_gradient)(const float* logits, std::int64_t ld, std::int64_t rows, std::int64_t n, const std::int32_t* targets,
                            const float* logsumexp, const float* factor, void* out) = nullptr;
   void (*column_sums)(const void* y, std::int64_t ld, std::int64_t rows, std::int64_t d, float* sums) = nullptr;
   std::int64_t (*attention_scratch_words)(std::int64_t T, std::int64_t d_head, bool backward) = nullptr;
-  void (*attention_forward)(std::int64_t T, std::int64_t group, std::int64_t d_head, float scale, const void* q, const void* k,
-                            const void* v, std::int64_t ld, float* z, std::int64_t ldz, float* lse, std::uint32_t* scratch) = nullptr;
-  void (*attention_backward)(std::int64_t T, std::int64_t group, std::int64_t d_head, float scale, const void* q, const void* k,
-                             const void* v, std::int64_t ld, const float* z, const float* dz, std::int64_t ldz, const float* lse, float* dq,
-                             float* dk, float* dv, std::int64_t ldd, std::uint32_t* scratch) = nullptr;
+  void (*attention_forward)(std::int64_t T, std::int64_t group, std::int64_t d_head, float scale, std::int64_t window, const void* q,
+                            const void* k, const void* v, std::int64_t ld, float* z, std::int64_t ldz, float* lse,
+                            std::uint32_t* scratch) = nullptr;
+  void (*attention_backward)(std::int64_t T, std::int64_t group, std::int64_t d_head, float scale, std::int64_t window, const void* q,
+                             const void* k, const void* v, std::int64_t ld, const float* z, const float* dz, std::int64_t ldz,
+                             const float* lse, float* dq, float* dk, float* dv, std::int64_t ldd, std::uint32_t* scratch) = nullptr;
   DecodeKernels decode;
 
   [[nodiscard]] std::int64_t words(std::int64_t elements) const { return (elements + per_word - 1) / per_word; }
@@ -56,6 +61,8 @@ struct Kernels {
   void (*pack_columns)(const std::uint32_t* src, std::int64_t ld, std::int64_t rows, std::int64_t k_words, std::uint32_t* dst) = nullptr;
   void (*rms_norm_backward)(const float* x, const float* w, float eps, const float* dy, std::int64_t rows, std::int64_t d, float* dx,
                             float* dw) = nullptr;
+  void (*layer_norm_backward)(const float* x, const float* w, float eps, const float* dy, std::int64_t rows, std::int64_t d, float* dx,
+                              float* dw, float* db) = nullptr;
   void (*add_rows)(float* y, std::int64_t rows, std::int64_t d, const float* bias, const float* residual) = nullptr;
   void (*softmax_rows)(const float* logits, std::int64_t ld, std::int64_t rows, std::int64_t n, const std::int32_t* targets,
                        float* logsumexp, float* logprob) = nullptr;

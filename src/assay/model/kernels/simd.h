@@ -107,6 +107,19 @@ ASSAY_INLINE vf max_of(vf a, vf b) {
 #endif
 }
 
+ASSAY_INLINE vi lane_numbers() {
+  vi v{};
+  for (i64 i = 0; i < kLanes; ++i) v[i] = static_cast<std::int32_t>(i);
+  return v;
+}
+/// x holds elements c, c + 1, ...: those outside [first, last) become `rest`.
+ASSAY_INLINE vf keep_between(vf x, i64 c, i64 first, i64 last, vf rest) {
+  if (c >= first && c + kLanes <= last) return x;
+  const vi from = lane_numbers() >= static_cast<std::int32_t>(first - c) + vi{}, below = lane_numbers() < static_cast<std::int32_t>(last - c) + vi{};
+  return select(from & below, x, rest);
+}
+ASSAY_INLINE vf keep_below(vf x, i64 c, i64 limit) { return keep_between(x, c, c, limit, vf{}); }
+
 /// e^x to about 2 ulp: Cody-Waite reduction, Taylor polynomial of degree 6 on [-ln2/2, ln2/2]. Below -87 it is e^-87, which is 0 for all purposes here.
 ASSAY_INLINE vf exp(vf x) {
   x = select(x > splat(-87.0F), x, splat(-87.0F));
