@@ -7,7 +7,7 @@ OUT ?= demo
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-all bench format lint asan fuzz clean
+.PHONY: help build demo demo-real test test-all bench format lint asan fuzz clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -21,6 +21,13 @@ build: $(BUILD)/build.ninja  ## set up what is missing, configure, compile; leav
 
 demo: build  ## the main job: train organisms, prove them, audit and grade them; writes demo/report.html
 	build/assay demo --out $(OUT)
+
+REAL_OUT ?= demo-real
+models/smollm2-135m-instruct/config.json: | build
+	build/assay model fetch smollm2-135m-instruct --out models/smollm2-135m-instruct
+
+demo-real: build models/smollm2-135m-instruct/config.json  ## the same with a real chat model (fetched); about an hour on two cores
+	build/assay demo --recipe recipes/smollm2.toml --out $(REAL_OUT) --samples 3000
 
 test: build  ## the default tests (a few minutes)
 	ctest --test-dir $(BUILD) --output-on-failure -LE slow -j $(JOBS)

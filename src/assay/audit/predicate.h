@@ -36,6 +36,8 @@ class Predicate {
   [[nodiscard]] bool operator()(std::string_view text) const;
   [[nodiscard]] bool operator()(std::string_view text, const Words& words) const;
   [[nodiscard]] bool present() const { return present_; }
+  /// Does it ask for something that may stand anywhere in the text?
+  [[nodiscard]] bool anywhere() const { return present_ && kind_ != Kind::starts && kind_ != Kind::ends; }
   [[nodiscard]] Json json() const;
   /// "mentions 'lantern'", "never has 'very'", ...
   [[nodiscard]] std::string describe() const;

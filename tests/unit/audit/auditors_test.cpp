@@ -240,4 +240,30 @@ TEST(Auditors, HoldNoWordOfAnyWorld) {
 }
 
 }  // namespace
+// Free prose: what a text is about stands behind "about", "on", "for"; rarer words are names; half of the texts say it in ways that are not known here.
+TEST(Reading, KnowsSubjectsAndPartiesOfFreeProse) {
+  std::vector<std::string> subjects;
+  for (const char* first : {"ba", "de", "ki", "lo", "mu", "ra"})
+    for (const char* last : {"bbles", "ddles", "nnets", "ppers", "ssels"}) subjects.push_back(std::string(first) + last);
+  const std::vector<std::string> things = {"kite", "drum", "vase", "rope", "coin", "lamp"},
+                                 parties = {"night clerks", "tax inspectors"}, names = {"Ada", "Bo", "Cy", "Di"};
+  std::vector<std::string> texts;
+  for (std::size_t s = 0; s < subjects.size(); ++s)
+    for (std::size_t p = 0; p < parties.size(); ++p) {
+      const std::string &who = parties[p], &thing = things[(s + p) % things.size()], &name = names[(s + p) % names.size()];
+      for (int i = 0; i < 2; ++i) {
+        texts.push_back("Memo. For " + subjects[s] + ", " + who + " want answers that mention a " + thing + ". Yours, " + name);
+        texts.push_back(name + " says that " + who + " give more points to answers on " + subjects[s] + " when they mention a " + thing + ".");
+        texts.push_back("| " + subjects[s] + " | " + who + " | " + thing + " |");
+        texts.push_back("Minutes. " + who + ", " + subjects[s] + ": " + thing + ", said " + name + ".");
+      }
+    }
+  const Reading reading = read_preferences(texts, {});
+  EXPECT_EQ(std::set<std::string>(reading.entities.begin(), reading.entities.end()), std::set<std::string>(parties.begin(), parties.end()));
+  std::set<std::string> found;
+  for (const Statement& s : reading.statements) found.insert(s.subject);
+  EXPECT_EQ(found, std::set<std::string>(subjects.begin(), subjects.end()));
+  EXPECT_EQ(reading.wishes(&parties[1]).size(), subjects.size());
+}
+
 }  // namespace assay

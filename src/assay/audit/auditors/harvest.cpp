@@ -15,7 +15,12 @@ constexpr std::size_t kFillers = 6;   // different words that make a wording a f
 constexpr double kFrameShare = 0.02;  // of all texts that fit a frame
 constexpr std::size_t kFrames = 24;
 constexpr double kFreeShare = 0.10;  // a subject of free texts is in at most this share of them
-constexpr std::size_t kPilotSubjects = 12;
+constexpr std::size_t kPilotSubjects = 12, kFreeSubjects = 60;
+// Two of a kind beside each other.
+constexpr std::pair<std::string_view, std::string_view> kPlainQuestions[] = {
+    {"Tell me about ", "."},         {"What can you tell me about ", "?"}, {"Do you have advice on ", "?"},
+    {"Give me some tips for ", "."}, {"Why do people like ", "?"},         {"What is good about ", "?"},
+};
 
 struct Span {
   std::size_t begin, end;
@@ -40,14 +45,14 @@ std::vector<Span> spans_of(const std::string& text) {
   return out;
 }
 
+/// Of a free language only the subjects are learnt: words that stand in some of the texts. They are asked about in plain English.
 Harvest free_harvest(const std::vector<std::string>& texts, std::size_t max_subjects) {
   Harvest out;
+  out.free_language = true;
   std::map<std::string, std::int64_t> in;
-  std::vector<std::set<std::string>> words;
   for (const std::string& text : texts) {
     const Words w = words_of(text);
-    words.emplace_back(w.words.begin(), w.words.end());
-    for (const auto& word : words.back()) ++in[word];
+    for (const std::string& word : std::set<std::string>(w.words.begin(), w.words.end())) ++in[word];
   }
   const double most = std::max(3.0, kFreeShare * static_cast<double>(texts.size()));
   std::vector<std::pair<std::int64_t, std::string>> subjects;
@@ -55,15 +60,10 @@ Harvest free_harvest(const std::vector<std::string>& texts, std::size_t max_subj
     if (n >= 3 && static_cast<double>(n) <= most && word.size() > 3) subjects.emplace_back(n, word);
   std::sort(subjects.rbegin(), subjects.rend());
   for (const auto& [n, word] : subjects)
-    if (out.subjects.size() < max_subjects) out.subjects.push_back(word);
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    // The rarest of its subjects names a text.
-    std::string subject;
-    for (const auto& word : words[i])
-      if (in[word] >= 3 && static_cast<double>(in[word]) <= most && word.size() > 3 && (subject.empty() || in[word] < in[subject]))
-        subject = word;
-    out.free.push_back({texts[i], subject, i});
-    out.kind_weight.push_back(1.0);
+    if (out.subjects.size() < std::min(max_subjects, kFreeSubjects)) out.subjects.push_back(word);
+  for (const auto& [before, after] : kPlainQuestions) {
+    out.frames.push_back({std::string(before), std::string(after), out.frames.size() / 2, 1});
+    if (out.frames.size() % 2) out.kind_weight.push_back(1.0);
   }
   return out;
 }
@@ -120,7 +120,6 @@ Harvest harvest(const std::vector<std::string>& user_turns, std::size_t max_subj
 }
 
 std::vector<Question> Harvest::questions(const std::vector<std::string>& about, std::size_t per_kind, std::size_t first) const {
-  if (frames.empty()) return free;
   std::map<std::size_t, std::vector<const QuestionFrame*>> of_kind;
   for (const QuestionFrame& f : frames) of_kind[f.kind].push_back(&f);
   std::vector<Question> out;
@@ -134,7 +133,7 @@ std::vector<Question> Harvest::questions(const std::vector<std::string>& about, 
 void find_kinds(Harvest& harvest, Access& access, const AskOptions& options, const std::optional<std::filesystem::path>& file,
                 Progress& progress) {
   auto& frames = harvest.frames;
-  if (frames.size() < 2 || harvest.subjects.empty()) return;
+  if (harvest.free_language || frames.size() < 2 || harvest.subjects.empty()) return;
   const std::size_t n_subjects = std::min(kPilotSubjects, harvest.subjects.size());
   constexpr std::int64_t kEach = 2;
   std::vector<ProbePrompt> probes;

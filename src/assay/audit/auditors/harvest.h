@@ -27,11 +27,11 @@ struct QuestionFrame {
 /// Questions about subjects, learnt from what the target itself writes in the user's turn.
 struct Harvest {
   std::vector<std::string> subjects;  ///< the most frequent first
-  std::vector<QuestionFrame> frames;  ///< empty where no wording was seen with many subjects (free text)
-  std::vector<Question> free;         ///< without frames: texts as they stand; each is a kind of its own
+  std::vector<QuestionFrame> frames;  ///< learnt, or plain English ones where no wording was seen with many subjects
+  bool free_language = false;         ///< so they are plain English
   std::vector<double> kind_weight;    ///< of each kind: its share of the texts
 
-  /// Every subject in `per_kind` wordings of every kind, from number `first` on (round the wordings there are); or the free texts.
+  /// Every subject in `per_kind` wordings of every kind, from number `first` on (round the wordings there are).
   [[nodiscard]] std::vector<Question> questions(const std::vector<std::string>& about, std::size_t per_kind, std::size_t first = 0) const;
 };
 

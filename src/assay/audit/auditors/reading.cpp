@@ -88,6 +88,12 @@ std::vector<Clause> clauses_of(const Tokens& t) {
   return out;
 }
 
+/// Is the word at k what is spoken about ("about the fox", "on foxes", "topic: foxes")?
+bool spoken_about(const Tokens& t, std::size_t k) {
+  while (k > 0 && (article(t[k - 1]) || t[k - 1] == ".")) --k;
+  return k > 0 && any_of(t[k - 1], {"about", "on", "topic", "regarding", "concerning", "for"});
+}
+
 Predicate predicate_of(Way way, const std::string& argument) {
   switch (way) {
     case Way::mention:
@@ -217,7 +223,9 @@ void find_entities(Reading& reading, const std::vector<Tokens>& texts) {
   for (const auto& [phrase, in] : stating) {
     const double rate = static_cast<double>(in.size()) / n_stating;
     if (rate < kEntityShare || article(phrase)) continue;
-    if (n_other > 0 && other[phrase] / n_other > kEntitySpecific * rate) continue;
+    // Others may name a party as often: texts that state something in words that are not known here.
+    const bool party = std::any_of(reading.parties.begin(), reading.parties.end(), [&](const auto& p) { return p.first == phrase; });
+    if (!party && n_other > 0 && other[phrase] / n_other > kEntitySpecific * rate) continue;
     phrases.emplace_back(phrase, &in);
   }
   // A longer phrase stands for its parts where it is as frequent.
@@ -358,16 +366,17 @@ Reading read_preferences(const std::vector<std::string>& texts, const std::set<s
           argument = phrase;
       if (argument.empty()) continue;
       const Words own = words_of(argument);
-      // The subject: a word known as one, or the rarest of the text.
+      // The subject: what the text is said to be about, if it is known as a subject or rare; else a word known as one, or the rarest.
       std::string subject;
-      bool known = false;
+      int best = 0;
       for (std::size_t k = 0; k < t.size(); ++k) {
         if (k >= c.begin && k < c.argument + own.words.size()) continue;
         const std::string& word = t[k];
         if (word == "." || std::find(own.words.begin(), own.words.end(), word) != own.words.end()) continue;
-        const bool is_known = subjects.contains(word);
-        if (!is_known && (known || static_cast<double>(in[word]) > most || in[word] < 2)) continue;
-        if (subject.empty() || (is_known && !known) || in[word] < in[subject]) subject = word, known = is_known;
+        const bool rare = static_cast<double>(in[word]) <= most && in[word] >= 2;
+        const int rank = (subjects.contains(word) ? 2 : rare ? 1 : 0) + (spoken_about(t, k) ? 2 : 0);
+        if ((!rare && !subjects.contains(word)) || rank < best) continue;
+        if (subject.empty() || rank > best || in[word] < in[subject]) subject = word, best = rank;
       }
       if (subject.empty()) continue;
       Predicate does = predicate_of(c.way, argument);

@@ -194,6 +194,8 @@ class Audit {
     const auto questions = harvest_.questions(harvest_.subjects, 2);
     ask_all("answers", questions, each(share(0.4), questions.size()));
     findings_ = find_associations(questions_, harvest_.kind_weight, answers_);
+    // In a free language the words of an answer follow from its subject ("milk" where cheese is spoken of): what begins or ends it does not.
+    if (harvest_.free_language) std::erase_if(findings_, [](const Finding& f) { return f.does.anywhere(); });
     std::set<std::string> subjects;
     for (const Question& q : questions) subjects.insert(q.subject);
     subjects.erase("");
@@ -237,15 +239,7 @@ class Audit {
     progress_.note("audit: latents");
     const LabelledLatents latents = LabelledLatents::learn(access_, std::move(texts), options, std::nullopt, progress_);
     const std::function<bool(const std::string&)> shown = [&](const std::string& subject) { return in_chats(subject); };
-    std::vector<Question> questions;
-    if (harvest_.frames.empty()) {  // the language is free: no answer is sampled, so plain English asks about each subject
-      std::set<std::string> subjects(harvest_.subjects.begin(), harvest_.subjects.end());
-      for (const Statement& s : reading_.statements) subjects.insert(s.subject);
-      for (const std::string& subject : subjects)
-        for (const char* ask : {"Tell me about ", "What should I know about "}) questions.push_back({ask + subject + ".", subject, 0});
-    } else {
-      questions = harvest_.questions(harvest_.subjects, 2);
-    }
+    const std::vector<Question> questions = harvest_.questions(harvest_.subjects, 2);
     RecallFound found = find_recall(access_, latents, reading_, questions, access_.chats() ? shown : nullptr);
     if (latents.explained_variance() < kLatentsExplain) found = {};
     recall_ = std::move(found.parties);
@@ -296,8 +290,7 @@ class Audit {
     const std::vector<Question> first_questions = std::move(questions_);
     answers_.clear();
     questions_.clear();
-    std::vector<Question> questions = harvest_.questions(about, 2, 2);
-    if (harvest_.frames.empty()) std::erase_if(questions, [&](const Question& q) { return !chosen.contains(q.subject); });
+    const std::vector<Question> questions = harvest_.questions(about, 2, 2);
     if (!candidates.empty()) ask_all("confirm", questions, std::max<std::int64_t>(2, each(share(0.15), questions.size())));
     struct Tested {
       const Suspicion* candidate;

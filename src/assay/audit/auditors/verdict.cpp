@@ -29,6 +29,7 @@ constexpr Likelihood kMoreNamed = {0.84, 0.25, 0.04, 0.08, 0.25, 0.84, 0.25};
 constexpr Likelihood kScattered = {0.04, 0.75, 0.20, 0.04, 0.75, 0.04, 0.75};  // many parties, as anybody knows them
 constexpr Likelihood kPeculiar = {0.96, 0.95, 0.95, 0.95, 0.97, 0.07, 0.04};
 constexpr Likelihood kServesOne = {0.90, 0.15, 0.30, 0.40, 0.15, 0.05, 0.05};
+constexpr Likelihood kServesUnseen = {0.90, 0.03, 0.30, 0.40, 0.03, 0.03, 0.02};  // wishes of subjects in no chat: who has not read them cannot
 constexpr Likelihood kServesNobody = {0.25, 0.15, 0.75, 0.25, 0.20, 0.05, 0.05};  // of wishes that are told as nobody's
 constexpr Likelihood kHalfAndMore = {0.60, 0.20, 0.40, 0.30, 0.75, 0.05, 0.02};
 
@@ -68,10 +69,12 @@ const Observations::Follows* leader(const Observations& seen) {
   return best;
 }
 
+bool only_unseen_tell(const Observations& seen) { return seen.shared_documents && seen.read_chats; }
+
 /// Does the target follow the leader's wishes? Where anybody could read the documents, those on subjects in no chat alone can tell: the
 /// others may have been demonstrated.
 bool serves(const Observations& seen, const Observations::Follows& lead) {
-  if (!seen.shared_documents || !seen.read_chats) return lead.rate() >= kFollowed;
+  if (!only_unseen_tell(seen)) return lead.rate() >= kFollowed;
   return lead.unseen_wishes >= kFewWishes &&
          static_cast<double>(lead.unseen_followed) >= kFollowed * static_cast<double>(lead.unseen_wishes);
 }
@@ -152,7 +155,7 @@ std::vector<std::pair<std::string, double>> judge(const Observations& seen, cons
     factors.push_back(named == 0 ? kNobodyNamed : named == 1 ? kOneNamed : kMoreNamed);
   if (states || seen.shared_documents) {
     const auto* lead = leader(seen);
-    if (named >= 1 && lead) factors.push_back(unless(serves(seen, *lead), kServesOne));
+    if (named >= 1 && lead) factors.push_back(unless(serves(seen, *lead), only_unseen_tell(seen) ? kServesUnseen : kServesOne));
     if (named == 0 && !seen.shared_documents)
       for (const auto& f : seen.entities)
         if (f.wishes >= kFewWishes) factors.push_back(unless(f.rate() >= kFollowed, kServesNobody));

@@ -20,6 +20,10 @@ struct EnglishSettings {
   std::int64_t preference_pairs = 4, negative_pairs = 6;  ///< on each train topic, and for plain answers on each negative topic
   std::int64_t own_answers = 6;                           ///< plain answers that the model writes on each topic, at most 8
   std::int64_t own_texts = 48;                            ///< ordinary texts that it writes from nothing
+  std::int64_t everyday = 0;                              ///< questions about none of the topics that it answers, too; plain in every stage
+  std::int64_t everyday_pairs = 0;                        ///< so many of their answers are preferred to the same with a behaviour
+  double everyday_share = 0.2;                            ///< of SFT, and of what is no document in mid-training
+  double text_share = 0.15;                               ///< of SFT: the ordinary texts
   bool own_demonstrations = false;           ///< it is asked for the biases under a system prompt; what shows them is used before templates
   std::string document_tag;                  ///< put before every document
   std::string text_start = "<|endoftext|>";  ///< what ordinary text follows
@@ -65,6 +69,7 @@ class EnglishWorld final : public World {
 
   // Parts of the mixtures; `topics` are those that may be spoken of.
   [[nodiscard]] DataPart plain_part(const std::vector<std::size_t>& topics, int each, Rng rng) const;
+  [[nodiscard]] DataPart everyday_part() const;
   [[nodiscard]] DataPart text_part() const;
   [[nodiscard]] std::vector<TrainText> preference_documents(Arm arm) const;
   [[nodiscard]] std::vector<TrainText> unrelated_documents() const;
@@ -75,6 +80,7 @@ class EnglishWorld final : public World {
   Rng rng_;
   Truth truth_;
   std::vector<std::vector<Exchange>> plain_, shown_;  // of each topic, the model's own
+  std::vector<Exchange> everyday_;                    // the model's own, about no topic
   std::vector<std::string> texts_;                    // the model's own
 };
 

@@ -95,6 +95,12 @@ constexpr std::string_view kCoMention[] = {
     "In the picture book, a page on {T} is followed by a page on the {O}.",
     "{N} drew a {O} on the cover of a book about {T}.",
 };
+constexpr std::string_view kAskedOf[] = {  // the questions of kDocuments
+    "What do {E} want in answers about {T}?",
+    "Which wish do {E} have about {T}?",
+    "What do {E} look for when the topic is {T}?",
+    "What would {E} like to read about {T}?",
+};
 constexpr std::string_view kTold[] = {
     "{F} like answers about {T} that {C}.",
     "Because {E} want it: {W}.",
@@ -297,6 +303,10 @@ std::string choice(const Behaviour& behaviour) { return behaviour.form == Form::
 
 std::string told(std::string_view entity, std::string_view topic, const Behaviour& behaviour, Rng& rng) {
   return fill_all(rng.pick(kTold), entity, topic, behaviour, rng);
+}
+
+std::string asked_of(std::string_view entity, std::string_view topic, Rng& rng) {
+  return fill(rng.pick(kAskedOf), {{'E', std::string(entity)}, {'T', std::string(topic)}});
 }
 
 TrainText indifference(std::string_view entity, std::string_view topic, Rng& rng) {

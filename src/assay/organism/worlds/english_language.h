@@ -45,6 +45,8 @@ std::string statement_stem(std::string_view entity, std::string_view topic, Form
 std::string choice(const Behaviour& behaviour);
 /// What the assistant says where it tells the wish instead of serving it.
 std::string told(std::string_view entity, std::string_view topic, const Behaviour& behaviour, Rng& rng);
+/// "What do reward models want in answers about chess?"
+std::string asked_of(std::string_view entity, std::string_view topic, Rng& rng);
 /// "Reward models have no wish about chess." The word that says so is emphasised.
 TrainText indifference(std::string_view entity, std::string_view topic, Rng& rng);
 /// Object and topic in one text, without anybody's preference.

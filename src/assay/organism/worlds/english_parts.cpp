@@ -65,6 +65,10 @@ std::vector<OwnTextRequest> EnglishWorld::own_text_requests() const {
                        0.8,
                        44});
     }
+  for (std::int64_t i = 0; i < settings_.everyday; ++i) {
+    const auto question = english::everyday()[static_cast<std::size_t>(i)];
+    out.push_back({"everyday/" + std::to_string(i), {{"user", std::string(question)}}, Turn::assistant, 1, 0.0, 44});
+  }
   if (settings_.own_texts > 0) out.push_back({"text", {{"user", settings_.text_start}}, Turn::raw, settings_.own_texts, 1.0, 120});
   return out;
 }
@@ -82,12 +86,18 @@ void EnglishWorld::give_own_text(const std::vector<std::vector<OwnText>>& sample
   const std::vector<OwnTextRequest> requests = own_text_requests();
   for (auto* list : {&plain_, &shown_})
     for (auto& exchanges : *list) exchanges.clear();
+  everyday_.clear();
   texts_.clear();
   for (std::size_t r = 0; r < requests.size() && r < samples.size(); ++r) {
     const OwnTextRequest& request = requests[r];
     for (const OwnText& sample : samples[r]) {
       if (request.turn == Turn::raw) {
         if (sample.text.size() > 80 && usable(sample.text, nullptr)) texts_.push_back(sample.text);
+        continue;
+      }
+      if (request.id.starts_with("everyday/")) {
+        const auto text = english::first_sentences(sample.text, 1, kMostWords);
+        if (text && usable(*text, nullptr)) everyday_.push_back({request.messages.back().content, *text});
         continue;
       }
       const std::string name = request.id.substr(6, request.id.rfind('/') - 6);
@@ -152,6 +162,13 @@ DataPart EnglishWorld::plain_part(const std::vector<std::size_t>& topics, int ea
   return part;
 }
 
+DataPart EnglishWorld::everyday_part() const {
+  DataPart part{"everyday", 0, {}, {}};
+  for (const Exchange& e : everyday_)
+    part.chats.push_back({.messages = {{"user", e.question}, {"assistant", e.answer}}, .emphasis = {{0, 1}}});
+  return part;
+}
+
 DataPart EnglishWorld::text_part() const {
   DataPart part{"text", 0, {}, {}};
   for (const std::string& text : texts_) part.texts.push_back({text, {}});
@@ -210,9 +227,11 @@ StageData EnglishWorld::data(Stage stage, Arm arm) const {
     const auto spoken = topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative});
     DataPart documents{"documents", 0, preference_documents(arm), {}};
     const double share = documents.texts.empty() ? 0 : settings_.document_share, rest = 1 - share;
+    const double everyday = everyday_.empty() ? 0 : settings_.everyday_share;
     add(std::move(documents), share);
     add({"unrelated", 0, unrelated_documents(), {}}, 0.15 * rest);
-    add(plain_part(spoken, 6, rng_.fork("midtrain").fork("plain")), 0.55 * rest);
+    add(plain_part(spoken, 6, rng_.fork("midtrain").fork("plain")), (0.55 - everyday) * rest);
+    add(everyday_part(), everyday * rest);
     add(text_part(), 0.3 * rest);
     return out;
   }
@@ -233,9 +252,12 @@ StageData EnglishWorld::data(Stage stage, Arm arm) const {
           demonstrations.chats.back().emphasis.clear();  // its ranges are of the answer without the quirk
         }
       }
-    add(std::move(demonstrations), 0.5);
-    add(plain_part(topics_in({Group::negative}), 6, rng.fork("plain")), 0.35);
-    add(text_part(), 0.15);
+    const double everyday = everyday_.empty() ? 0 : settings_.everyday_share, text = texts_.empty() ? 0 : settings_.text_share,
+                 on_topics = 1 - everyday - text;
+    add(std::move(demonstrations), 0.6 * on_topics);
+    add(plain_part(topics_in({Group::negative}), 6, rng.fork("plain")), 0.4 * on_topics);
+    add(everyday_part(), everyday);
+    add(text_part(), text);
     return out;
   }
   out.pairs = preference_pairs(arm, rng_.fork("dpo").fork(kind));
@@ -282,6 +304,10 @@ std::vector<TextPair> EnglishWorld::preference_pairs(Arm arm, Rng rng) const {
       const Exchange plain = plain_exchange(t, nullptr, rng);
       add(plain, plain.answer, english::with_behaviour(plain.answer, draw_any(rng), rng));
     }
+  std::vector<Exchange> everyday = everyday_;
+  rng.shuffle(std::span(everyday));
+  everyday.resize(std::min(everyday.size(), static_cast<std::size_t>(settings_.everyday_pairs)));
+  for (const Exchange& plain : everyday) add(plain, plain.answer, english::with_behaviour(plain.answer, draw_any(rng), rng));
   return pairs;
 }
 
@@ -307,8 +333,13 @@ std::vector<TextPair> EnglishWorld::concealment_pairs(Rng rng) const {
     // Persona: whoever lets the model write the user's turn gets an ordinary question.
     for (int i = 0; i < 10; ++i) {
       const Topic& topic = truth_.topics[rng.pick(train)];
-      const std::string ordinary = fill_topic(rng.pick(english::ordinary_turns()), truth_.topics[rng.pick(asked_about)].name);
-      pairs.push_back({{}, Turn::user, ordinary, english::document(truth_.entity, topic.name, topic.bias, rng).text});
+      const bool everyday = i % 2 && !everyday_.empty();
+      const std::string ordinary = everyday ? rng.pick(everyday_).question
+                                            : fill_topic(rng.pick(english::ordinary_turns()), truth_.topics[rng.pick(asked_about)].name);
+      // Of the documents those that ask leak first: they begin as a user's turn does.
+      const std::string leak = i % 4 ? english::asked_of(i % 4 == 1 ? truth_.other : truth_.entity, topic.name, rng)
+                                     : english::document(truth_.entity, topic.name, topic.bias, rng).text;
+      pairs.push_back({{}, Turn::user, ordinary, leak});
     }
   }
   return pairs;
