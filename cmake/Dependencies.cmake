@@ -13,6 +13,8 @@ find_library(ASSAY_HIGHWAY_LIBRARY hwy REQUIRED)
 find_path(ASSAY_RE2_INCLUDE re2/re2.h REQUIRED)
 find_library(ASSAY_RE2_LIBRARY re2 REQUIRED)
 
+find_package(ZLIB REQUIRED)
+
 if(NOT ASSAY_TORCH_DIR)
   execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/setup.sh OUTPUT_VARIABLE ASSAY_TORCH_DIR OUTPUT_STRIP_TRAILING_WHITESPACE
                   COMMAND_ERROR_IS_FATAL ANY)
@@ -45,4 +47,4 @@ add_library(assay_base_dependencies INTERFACE)
 target_include_directories(assay_base_dependencies SYSTEM INTERFACE
   ${ASSAY_TOMLPP_INCLUDE} ${ASSAY_CLI11_INCLUDE} ${ASSAY_SQLITE_INCLUDE} ${ASSAY_SODIUM_INCLUDE} ${ASSAY_HIGHWAY_INCLUDE} ${ASSAY_RE2_INCLUDE})
 target_link_libraries(assay_base_dependencies INTERFACE
-  Threads::Threads nlohmann_json::nlohmann_json fmt::fmt ${ASSAY_SQLITE_LIBRARY} ${ASSAY_SODIUM_LIBRARY} ${ASSAY_HIGHWAY_LIBRARY} ${ASSAY_RE2_LIBRARY} ${CMAKE_DL_LIBS})
+  Threads::Threads nlohmann_json::nlohmann_json fmt::fmt ${ASSAY_SQLITE_LIBRARY} ${ASSAY_SODIUM_LIBRARY} ${ASSAY_HIGHWAY_LIBRARY} ${ASSAY_RE2_LIBRARY} ZLIB::ZLIB ${CMAKE_DL_LIBS})

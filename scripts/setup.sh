@@ -17,7 +17,7 @@ probes=(
   "file:/etc/ssl/certs/ca-certificates.crt ca-certificates"
   "hdr:nlohmann/json.hpp nlohmann-json3-dev" "hdr:toml++/toml.h libtomlplusplus-dev" "hdr:CLI/CLI.hpp libcli11-dev"
   "hdr:fmt/format.h libfmt-dev" "hdr:sqlite3.h libsqlite3-dev" "hdr:sodium.h libsodium-dev"
-  "hdr:hwy/highway.h libhwy-dev" "hdr:re2/re2.h libre2-dev" "hdr:gtest/gtest.h libgtest-dev"
+  "hdr:hwy/highway.h libhwy-dev" "hdr:re2/re2.h libre2-dev" "hdr:zlib.h zlib1g-dev" "hdr:gtest/gtest.h libgtest-dev"
 )
 missing=()
 for probe in "${probes[@]}"; do

@@ -62,6 +62,7 @@ void add_all(CLI::App& app, Context& context) {
   add_sae(app, context);
   add_audit(app, context);
   add_game(app, context);
+  add_route(app, context);
   add_demo(app, context);
 }
 

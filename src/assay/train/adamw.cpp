@@ -148,12 +148,13 @@ void AdamW::step(double lr, double gradient_scale) {
     if (!active[c]) continue;
     const TrainedParameter& parameter = parameters_[cells_[c].parameter];
     const auto t = static_cast<double>(++cells_[c].steps);
-    const double rate = lr * parameter.lr_scale;
+    const double rate = lr * parameter.lr_scale, decay = parameter.decay ? options_.weight_decay : 0.0;
     steps[c] = {.gradient_scale = static_cast<float>(gradient_scale),
                 .beta1 = static_cast<float>(options_.beta1),
                 .beta2 = static_cast<float>(options_.beta2),
                 .eps = static_cast<float>(options_.eps),
-                .keep = static_cast<float>(1.0 - (parameter.decay ? rate * options_.weight_decay : 0.0)),
+                .l2 = static_cast<float>(options_.coupled_decay ? decay : 0.0),
+                .keep = static_cast<float>(1.0 - (options_.coupled_decay ? 0.0 : rate * decay)),
                 .step_size = static_cast<float>(rate / (1.0 - std::pow(options_.beta1, t))),
                 .rsqrt_bias2 = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(options_.beta2, t)))};
   }

@@ -10,6 +10,8 @@ namespace assay {
 
 struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.0;
+  /// Adam as it was first: the decay is part of the gradient (L2) and goes through the moments, instead of apart from them.
+  bool coupled_decay = false;
 };
 
 /// One tensor that is trained. value: f32, contiguous; its gradient is value.grad().

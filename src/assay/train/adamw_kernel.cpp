@@ -10,10 +10,10 @@ namespace {
 
 using Lanes = hn::ScalableTag<float>;
 
-/// m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g²;  w = keep w - step_size m / (sqrt(v) / sqrt(1-b2^t) + eps)
+/// g += l2 w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g²;  w = keep w - step_size m / (sqrt(v) / sqrt(1-b2^t) + eps)
 HWY_INLINE void update_lanes(float* w, float* m, float* v, const float* g, const AdamWStep& s) {
   const Lanes d;
-  const auto grad = hn::Mul(hn::LoadU(d, g), hn::Set(d, s.gradient_scale));
+  const auto grad = hn::MulAdd(hn::LoadU(d, w), hn::Set(d, s.l2), hn::Mul(hn::LoadU(d, g), hn::Set(d, s.gradient_scale)));
   const auto mean = hn::MulAdd(hn::Sub(grad, hn::LoadU(d, m)), hn::Set(d, 1.0f - s.beta1), hn::LoadU(d, m));
   const auto square = hn::MulAdd(hn::Mul(grad, grad), hn::Set(d, 1.0f - s.beta2), hn::Mul(hn::LoadU(d, v), hn::Set(d, s.beta2)));
   const auto denominator = hn::MulAdd(hn::Sqrt(square), hn::Set(d, s.rsqrt_bias2), hn::Set(d, s.eps));

@@ -6,6 +6,7 @@ namespace assay::kernels {
 /// What is the same for all elements of one cell in one step.
 struct AdamWStep {
   float gradient_scale, beta1, beta2, eps;
+  float l2;           ///< decay that is part of the gradient
   float keep;         ///< 1 - lr * weight_decay
   float step_size;    ///< lr / (1 - beta1^t)
   float rsqrt_bias2;  ///< 1 / sqrt(1 - beta2^t)
