@@ -24,15 +24,18 @@ struct Reference {
   int t = 0;
   void step(double g, double lr, const AdamWOptions& o, bool decay) {
     ++t;
+    if (o.coupled_decay && decay) g += o.weight_decay * w;
     m = o.beta1 * m + (1 - o.beta1) * g;
     v = o.beta2 * v + (1 - o.beta2) * g * g;
     const double m_hat = m / (1 - std::pow(o.beta1, t)), v_hat = v / (1 - std::pow(o.beta2, t));
-    w -= lr * (m_hat / (std::sqrt(v_hat) + o.eps) + (decay ? o.weight_decay * w : 0.0));
+    w -= lr * (m_hat / (std::sqrt(v_hat) + o.eps) + (decay && !o.coupled_decay ? o.weight_decay * w : 0.0));
   }
 };
 
-TEST(AdamW, EveryElementFollowsTheFormulaInF64) {
-  const AdamWOptions options{.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1};
+class AdamWFormula : public ::testing::TestWithParam<bool> {};  // is the decay coupled?
+
+TEST_P(AdamWFormula, HoldsForEveryElementInF64) {
+  const AdamWOptions options{.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .coupled_decay = GetParam()};
   // Sizes that are no multiple of a vector, one larger than a piece of work.
   std::vector<TrainedParameter> parameters{{.name = "W", .value = random_tensor({131, 257}, 1), .decay = true},
                                            {.name = "b", .value = random_tensor({13}, 2), .decay = false}};
@@ -59,6 +62,8 @@ TEST(AdamW, EveryElementFollowsTheFormulaInF64) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Decay, AdamWFormula, ::testing::Bool());
 
 TEST(AdamW, ResultsDoNotDependOnTheNumberOfThreads) {
   const int before = at::get_num_threads();
