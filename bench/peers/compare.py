@@ -23,6 +23,7 @@ WORKS = [
     ("train-mid", "training step, 5 M parameters", 1.5, ["f32 compiled", "autocast", "autocast compiled", "bf16 weights*"]),
     ("train-stories", "training step, TinyStories-28M", 1.3, ["f32 compiled", "autocast", "autocast compiled"]),
     ("train-smollm2", "full fine-tuning, SmolLM2-135M", 1.3, ["autocast", "autocast compiled", "bf16 weights*"]),
+    ("train-split", "split autoencoder of MNIST, 10.7 M parameters", 1.0, ["f32", "autocast"]),
     ("generate-smollm2-b1", "sampling, SmolLM2-135M, 1 row", 3.0, ["bf16"]),
     ("generate-smollm2-b16", "sampling, SmolLM2-135M, 16 rows", 3.0, ["bf16"]),
     ("generate-nano-b64", "sampling, 0.5 M parameters, 64 rows", 4.0, ["f32", "bf16"]),

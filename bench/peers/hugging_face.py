@@ -55,6 +55,49 @@ def training(name, modes):
     return step, sequences * length
 
 
+class Split(torch.nn.Module):
+    """The split autoencoder of MNIST as plain PyTorch: one decoder pass over m*z + (1-m)*z.detach()."""
+
+    def __init__(self):
+        super().__init__()
+        relu, linear = torch.nn.ReLU, torch.nn.Linear
+        self.encoder = torch.nn.Sequential(linear(784, 2048), relu(), linear(2048, 512), relu(), linear(512, 32, bias=False))
+        self.decoder, self.bottom, self.top = (
+            torch.nn.Sequential(linear(d, 512), relu(), linear(512, 2048), relu(), linear(2048, 784)) for d in (32, 16, 16)
+        )
+
+    def forward(self, x, mask, weight):
+        z = self.encoder(x)
+        routed = mask * z + (1 - mask) * z.detach()
+        loss = ((self.decoder(routed) - x).abs().mean(1) * weight).sum()
+        loss = loss + (self.bottom(z[:, :16].detach()) - x).abs().mean() + (self.top(z[:, 16:].detach()) - x).abs().mean()
+        z = z.float()
+        normal = (z - z.mean(0)) / z.std(0)
+        correlation = (normal[:, :16].T @ normal[:, 16:] / len(x)).abs().mean()
+        return loss + 3e-3 * z.abs().mean(0).sum() + 0.1 * correlation
+
+
+def split(modes):
+    """The step of `assay bench train-split`: losses, gradients, fused Adam."""
+    torch.manual_seed(0)
+    model, n = Split(), 2048
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=5e-5, fused=True)
+    x = torch.where(torch.rand(n, 784) < 0.8, -1.0, 2 * torch.rand(n, 784) - 1)
+    shown = torch.rand(n, 1) < 0.5
+    bottom = torch.arange(32) < 16
+    mask = torch.where(shown, bottom.float(), (~bottom).float())
+    weight = torch.where(shown[:, 0], 1 / shown.sum(), 1 / (~shown).sum())
+
+    def step():
+        with torch.autocast("cpu", torch.bfloat16, enabled="autocast" in modes):
+            loss = model(x, mask, weight)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step, n
+
+
 def sampling(name, modes):
     """Sampling at temperature 1 without top-k and top-p, random prompts of 40 tokens; the prompts' run is part of the work."""
     shape, rows, new = SAMPLING[name]
@@ -75,9 +118,9 @@ def main():
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what the libraries print must not stand between the answers
     torch.set_num_threads(1)
-    call, amount = (training if name in TRAINING else sampling)(name, modes)
+    call, amount = split(modes) if name == "train-split" else (training if name in TRAINING else sampling)(name, modes)
     # A step's memory and the optimiser's state exist from the second step on, all that is compiled from the third.
-    for _ in range(1 + (name in TRAINING) + ("compiled" in modes)):
+    for _ in range(1 + name.startswith("train") + ("compiled" in modes)):
         start = time.process_time()
         call()
     calls = max(1, int(seconds / max(1e-6, time.process_time() - start)))

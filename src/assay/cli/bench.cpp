@@ -103,6 +103,7 @@ std::vector<Benchmark> benchmarks() {
       {"train-smollm2", "a training step of SmolLM2-135M's shape, 4 x 128 tokens",
        [](const Context& c) { return training(c, bench_config(30, 576, 9, 3, 1536, 49152, 2048, true), 4, 128); }},
   };
+  all.push_back(split_benchmark());
   for (Benchmark& b : generation_benchmarks()) all.push_back(std::move(b));
   return all;
 }

@@ -25,6 +25,8 @@ struct Benchmark {
 ModelConfig bench_config(std::int64_t n_layers, std::int64_t d_model, std::int64_t n_heads, std::int64_t n_kv_heads, std::int64_t d_mlp,
                          std::int64_t d_vocab, std::int64_t n_ctx, bool tied);
 
+/// The split autoencoder of MNIST (bench_split.cpp).
+Benchmark split_benchmark();
 /// Sampling (bench_generate.cpp).
 std::vector<Benchmark> generation_benchmarks();
 
