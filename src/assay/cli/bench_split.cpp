@@ -29,7 +29,8 @@ Benchmark split_benchmark() {
             const routing::SplitSetting& setting = routing::split_setting(1);
             state->pixels = std::make_unique<routing::SplitImages>(state->images, 0, precision);
             state->model = routing::SplitAutoencoder::random(setting, state->options, rng.fork("weights"));
-            state->adam = std::make_unique<AdamW>(state->model.parameters(), AdamWOptions{.beta2 = 0.999, .weight_decay = 5e-5, .coupled_decay = true});
+            state->adam = std::make_unique<AdamW>(state->model.parameters(),
+                                                  AdamWOptions{.beta2 = 0.999, .weight_decay = 5e-5, .coupled_decay = true});
             return {"images", static_cast<double>(state->options.batch),
                     [state, precision, &setting] {
                       routing::split_gradients(state->model, setting, *state->pixels, state->batch, precision);

@@ -40,13 +40,29 @@ fs::path image_folder(const SplitArguments& a, Progress& progress) {
 }
 
 /// A run for each process, each on one thread: what a run gives does not depend on what runs beside it.
-std::vector<Process> processes_of(const std::vector<routing::SplitRun>& runs, const SplitArguments& a, const fs::path& images, const Context& context) {
+std::vector<Process> processes_of(const std::vector<routing::SplitRun>& runs, const SplitArguments& a, const fs::path& images,
+                                  const Context& context) {
   std::vector<Process> processes;
   for (const routing::SplitRun& run : runs) {
     if (fs::exists(run.folder(a.out) / "run.json")) continue;
-    std::vector<std::string> argv = {own_program(), "route", "mnist", "--run", run.name(), "--out", a.out, "--data", images.string(), "--dtype",
-                                     context.dtype, "--epochs", std::to_string(a.epochs), "--train-images", std::to_string(a.train_images),
-                                     "--threads", "1", "--relay"};
+    std::vector<std::string> argv = {own_program(),
+                                     "route",
+                                     "mnist",
+                                     "--run",
+                                     run.name(),
+                                     "--out",
+                                     a.out,
+                                     "--data",
+                                     images.string(),
+                                     "--dtype",
+                                     context.dtype,
+                                     "--epochs",
+                                     std::to_string(a.epochs),
+                                     "--train-images",
+                                     std::to_string(a.train_images),
+                                     "--threads",
+                                     "1",
+                                     "--relay"};
     if (a.quick) argv.push_back("--quick");
     processes.push_back({"setting " + std::to_string(run.setting) + ", seed " + std::to_string(run.seed), argv});
   }
@@ -58,7 +74,7 @@ void run_one(const SplitArguments& a, const Context& context) {
   routing::SplitOptions options = split_options(a);
   options.seed = run.seed;
   routing::run_split(routing::split_setting(run.setting), options, routing::read_images(a.data), context.precision(), run.folder(a.out),
-                            *context.progress);
+                     *context.progress);
 }
 
 std::map<int, SplitPictures> pictures_of(const Json& results, const fs::path& out) {
@@ -87,7 +103,8 @@ void run_all(const SplitArguments& a, const Context& context) {
       of.seed = run.seed;
       routing::run_split(routing::split_setting(run.setting), of, data, context.precision(), run.folder(out), *context.progress);
     }
-  const int jobs = context.runtime.threads > 0 ? context.runtime.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int jobs =
+      context.runtime.threads > 0 ? context.runtime.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   run_processes(processes_of(runs, a, folder, context), jobs, *context.progress);
 
   Json config = routing::split_identity(routing::split_setting(1), options, data, context.precision());
@@ -110,16 +127,19 @@ void run_all(const SplitArguments& a, const Context& context) {
   write_json(out / "results.json", results);
   write_text(out / "report.html", split_report(results, pictures_of(results, out)));
   double images = 0, cpu_s = 0;
-  for (const Json& s : results["settings"]) cpu_s += s["cpu_s"].get<double>(), images += s["cpu_s"].get<double>() * s["images_per_cpu_s"].get<double>();
+  for (const Json& s : results["settings"])
+    cpu_s += s["cpu_s"].get<double>(), images += s["cpu_s"].get<double>() * s["images_per_cpu_s"].get<double>();
   context.print(results, routing::split_table(results) + fmt::format("\n{} epochs, {}; {:.0f} images per CPU-second; the report is {}\n",
-                                                                     dump(config["epochs"]), context.dtype, images / cpu_s, (out / "report.html").string()));
+                                                                     dump(config["epochs"]), context.dtype, images / cpu_s,
+                                                                     (out / "report.html").string()));
 }
 
 }  // namespace
 
 void add_route_mnist(CLI::App& route, Context& context) {
   const auto a = std::make_shared<SplitArguments>();
-  CLI::App* command = route.add_subcommand("mnist", "The split autoencoder of MNIST: each half of an encoding learns one group of digits (Table 2)");
+  CLI::App* command =
+      route.add_subcommand("mnist", "The split autoencoder of MNIST: each half of an encoding learns one group of digits (Table 2)");
   command->add_option("--settings", a->settings, "Rows of Table 2, 1 to 10")->delimiter(',')->capture_default_str();
   command->add_option("--seeds", a->seeds, "Seeds of each setting, from --seed on (default: 3 of settings 1, 4, 9 and 10, 1 of the others)")
       ->check(CLI::Range(1, 1000));
@@ -130,12 +150,15 @@ void add_route_mnist(CLI::App& route, Context& context) {
   command->add_option("--train-images", a->train_images, "Only the first so many training images")->check(CLI::NonNegativeNumber);
   command->add_option("--out", a->out, "Folder; an experiment that was stopped goes on from it")->capture_default_str();
   command->add_option("--run", a->run)->group("");  // one run, for the processes that this command starts
-  command->footer("--threads N runs N seeds side by side, each on one thread: results do not depend on it.\n"
-                  "Example: assay route mnist --quick --settings 1,4,9,10 --seeds 1 --out mnist   (then open mnist/report.html)");
+  command->footer(
+      "--threads N runs N seeds side by side, each on one thread: results do not depend on it.\n"
+      "Example: assay route mnist --quick --settings 1,4,9,10 --seeds 1 --out mnist   (then open mnist/report.html)");
   on_run(*command, [a, &context] {
     context.start();
-    if (a->run.empty()) run_all(*a, context);
-    else run_one(*a, context);
+    if (a->run.empty())
+      run_all(*a, context);
+    else
+      run_one(*a, context);
   });
 }
 

@@ -35,7 +35,8 @@ std::string png(std::int64_t width, std::int64_t height, std::span<const std::ui
   }
   uLongf size = compressBound(static_cast<uLong>(rows.size()));
   std::string packed(size, '\0');
-  if (compress2(reinterpret_cast<Bytef*>(packed.data()), &size, reinterpret_cast<const Bytef*>(rows.data()), static_cast<uLong>(rows.size()), 9) != Z_OK)
+  if (compress2(reinterpret_cast<Bytef*>(packed.data()), &size, reinterpret_cast<const Bytef*>(rows.data()),
+                static_cast<uLong>(rows.size()), 9) != Z_OK)
     throw Error("png", "zlib could not compress the picture");
   packed.resize(size);
   std::string header;
@@ -51,7 +52,8 @@ std::string png(std::int64_t width, std::int64_t height, std::span<const std::ui
 
 std::string data_uri(const std::string& png) {
   std::string text(sodium_base64_encoded_len(png.size(), sodium_base64_VARIANT_ORIGINAL), '\0');
-  sodium_bin2base64(text.data(), text.size(), reinterpret_cast<const unsigned char*>(png.data()), png.size(), sodium_base64_VARIANT_ORIGINAL);
+  sodium_bin2base64(text.data(), text.size(), reinterpret_cast<const unsigned char*>(png.data()), png.size(),
+                    sodium_base64_VARIANT_ORIGINAL);
   text.pop_back();  // the terminator
   return "data:image/png;base64," + text;
 }

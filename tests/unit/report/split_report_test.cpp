@@ -46,18 +46,22 @@ TEST(SplitReport, HasOursBesideThePapersAndThePictures) {
   double value = 0.1;
   for (const char* decoder : {"bottom.certificate", "top.certificate", "autoencoder", "bottom.fresh_mse"})
     for (const char* key : {"mse.0-4", "mse.5-9", "mae.0-4", "mae.5-9"})
-      metrics[std::string(decoder) + "." + key] = {{"mean", value += 0.011}, {"ci90", {"-inf", "inf"}}, {"seeds", {value}}, {"half_width", 0.017}};
-  const Json results = {
-      {"settings",
-       {{{"number", 4}, {"name", "a <name>"}, {"seeds", {3}}, {"metrics", metrics},
-         {"published", {{"0-4", 0.32}, {"0-4_half_width", 0.02}, {"5-9", 0.08}, {"5-9_half_width", 0.0}}}}}},
-      {"ignorant", {{"mse.0-4", 0.278}, {"mse.5-9", 0.261}, {"mae.0-4", 0.256}, {"mae.5-9", 0.246}}},
-      {"config", {{"epochs", 7}, {"hidden", {512, 256}}, {"batch", 256}, {"dtype", "bf16"}}},
-      {"data", {{"name", "mnist"}, {"train", 60000}, {"test", 10000}, {"sha256", "0123456789abcdef0123"}}},
-      {"assay", {}}, {"command", "assay route mnist"}};
+      metrics[std::string(decoder) + "." + key] = {
+          {"mean", value += 0.011}, {"ci90", {"-inf", "inf"}}, {"seeds", {value}}, {"half_width", 0.017}};
+  const Json results = {{"settings",
+                         {{{"number", 4},
+                           {"name", "a <name>"},
+                           {"seeds", {3}},
+                           {"metrics", metrics},
+                           {"published", {{"0-4", 0.32}, {"0-4_half_width", 0.02}, {"5-9", 0.08}, {"5-9_half_width", 0.0}}}}}},
+                        {"ignorant", {{"mse.0-4", 0.278}, {"mse.5-9", 0.261}, {"mae.0-4", 0.256}, {"mae.5-9", 0.246}}},
+                        {"config", {{"epochs", 7}, {"hidden", {512, 256}}, {"batch", 256}, {"dtype", "bf16"}}},
+                        {"data", {{"name", "mnist"}, {"train", 60000}, {"test", 10000}, {"sha256", "0123456789abcdef0123"}}},
+                        {"assay", {}},
+                        {"command", "assay route mnist"}};
   const std::string page = split_report(results, {{4, {{"image", "bottom half"}, std::vector<std::uint8_t>(2 * 3 * 784, 9)}}});
-  for (const char* part : {"a &lt;name&gt;", "0.111</span> <span class=\"soft\">± 0.017", "0.32 <span class=\"soft\">± 0.02", "0.278", "Epochs 7",
-                           "setting", "data:image/png;base64,", "alt=\"bottom half\"", "one image for all"})
+  for (const char* part : {"a &lt;name&gt;", "0.111</span> <span class=\"soft\">± 0.017", "0.32 <span class=\"soft\">± 0.02", "0.278",
+                           "Epochs 7", "setting", "data:image/png;base64,", "alt=\"bottom half\"", "one image for all"})
     EXPECT_TRUE(contains(page, part)) << part;
   EXPECT_FALSE(contains(page, "http://") || contains(page, "<script"));
   // Rows of pictures that do not fit are left out, not read past their end.

@@ -38,8 +38,9 @@ Tensor apply(const Net64& net, Tensor x) {
 Tensor mae(const Tensor& y, const Tensor& x) { return (y - x).abs().mean(); }
 
 /// The loss as the paper and its code state it, with stopped gradients: two decodings of the encoding, each of which teaches one half.
-Tensor published_loss(const SplitSetting& s, const Net64& encoder, const std::vector<Net64>& decoders, const std::vector<Net64>& certificates,
-                      const Tensor& x, const std::vector<std::int64_t>& shown, const std::vector<std::int64_t>& hidden) {
+Tensor published_loss(const SplitSetting& s, const Net64& encoder, const std::vector<Net64>& decoders,
+                      const std::vector<Net64>& certificates, const Tensor& x, const std::vector<std::int64_t>& shown,
+                      const std::vector<std::int64_t>& hidden) {
   const Tensor z = apply(encoder, x), z1 = z.slice(1, 0, kHalf), z2 = z.slice(1, kHalf);
   const bool routed = s.number <= 6;
   const Tensor to_bottom = routed ? at::cat({z1, z2.detach()}, 1) : z, to_top = routed ? at::cat({z1.detach(), z2}, 1) : z;
@@ -51,7 +52,8 @@ Tensor published_loss(const SplitSetting& s, const Net64& encoder, const std::ve
   loss = loss + mae(apply(certificates[0], z1.detach()), x) + mae(apply(certificates[1], z2.detach()), x);
   loss = loss + s.l1_bottom * z1.abs().mean(0).sum() + s.l1_top * z2.abs().mean(0).sum();
   const auto normalised = [](const Tensor& t) { return (t - t.mean(0)) / t.std(0, /*unbiased=*/true); };
-  if (s.correlation > 0) loss = loss + s.correlation * (normalised(z1).t().mm(normalised(z2)) / static_cast<double>(z.size(0))).abs().mean();
+  if (s.correlation > 0)
+    loss = loss + s.correlation * (normalised(z1).t().mm(normalised(z2)) / static_cast<double>(z.size(0))).abs().mean();
   return loss;
 }
 
@@ -59,7 +61,8 @@ TEST(SplitAutoencoder, EachSettingsGradientsAreThoseOfThePublishedLoss) {
   const ImageSet set = random_images(kImages, Rng(1));
   const SplitImages images(set, 0, Precision::f32);
   std::vector<std::int64_t> batch, shown, hidden;
-  for (std::int64_t i = 0; i < kImages; ++i) batch.push_back(i), (is_shown(set.labels[static_cast<std::size_t>(i)]) ? shown : hidden).push_back(i);
+  for (std::int64_t i = 0; i < kImages; ++i)
+    batch.push_back(i), (is_shown(set.labels[static_cast<std::size_t>(i)]) ? shown : hidden).push_back(i);
   Tensor x = at::empty({kImages, kPixels}, at::kFloat);
   for (std::int64_t i = 0; i < kImages; ++i) images.target(i, x.data_ptr<float>() + i * kPixels);
   SplitOptions options;
@@ -112,7 +115,8 @@ TEST(SplitAutoencoder, AGroupsReconstructionTeachesItsHalfAlone) {
     const SplitAutoencoder model = SplitAutoencoder::random(routed, options, Rng(3));
     split_gradients(model, routed, images, batch, Precision::bf16);
     const Tensor dW = model.encoder.layers.back().W.grad();  // [2 half, hidden]
-    const Tensor own = dW.slice(0, shown ? 0 : kHalf, shown ? kHalf : 2 * kHalf), other = dW.slice(0, shown ? kHalf : 0, shown ? 2 * kHalf : kHalf);
+    const Tensor own = dW.slice(0, shown ? 0 : kHalf, shown ? kHalf : 2 * kHalf),
+                 other = dW.slice(0, shown ? kHalf : 0, shown ? 2 * kHalf : kHalf);
     EXPECT_GT(own.abs().max().item<double>(), 0);
     EXPECT_EQ(other.abs().max().item<double>(), 0);
   }

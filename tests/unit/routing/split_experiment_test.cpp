@@ -20,7 +20,8 @@ TEST(SplitExperiment, RunsAndTheirNames) {
   const SplitRun run = parse_split_run("10:123");
   EXPECT_EQ(run.setting, 10);
   EXPECT_EQ(run.seed, 123U);
-  for (const char* wrong : {"", "1", "1:", ":1", "1:x", "a:1", "1:1 "}) EXPECT_TRUE(contains(error_of([&] { parse_split_run(wrong); }), "is no run")) << wrong;
+  for (const char* wrong : {"", "1", "1:", ":1", "1:x", "a:1", "1:1 "})
+    EXPECT_TRUE(contains(error_of([&] { parse_split_run(wrong); }), "is no run")) << wrong;
 }
 
 TEST(SplitExperiment, MetricsAreMeansOverDigitsThenSeeds) {

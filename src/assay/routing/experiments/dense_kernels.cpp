@@ -18,8 +18,10 @@ void zero_where_zero(const T* given, std::int64_t n, float* dx) {
   for (; i + kWidth <= n; i += kWidth) {
     const auto read = hn::LoadU(narrow, given + i);
     hn::Vec<decltype(bits)> word;
-    if constexpr (sizeof(T) == 4) word = read;
-    else word = hn::PromoteTo(bits, read);
+    if constexpr (sizeof(T) == 4)
+      word = read;
+    else
+      word = hn::PromoteTo(bits, read);
     hn::StoreU(hn::IfThenElseZero(hn::RebindMask(d, hn::Ne(word, hn::Zero(bits))), hn::LoadU(d, dx + i)), d, dx + i);
   }
   for (; i < n; ++i) dx[i] = given[i] != 0 ? dx[i] : 0.0F;

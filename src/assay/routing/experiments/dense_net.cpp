@@ -25,8 +25,8 @@ DenseNet DenseNet::random(const std::vector<std::int64_t>& sizes, bool last_bias
     const double bound = 1 / std::sqrt(static_cast<double>(sizes[l]));
     const Rng layer = rng.fork(l);
     const bool bias = last_bias || l + 2 < sizes.size();
-    net.layers.push_back({uniform({sizes[l + 1], sizes[l]}, bound, layer.fork("W")),
-                          bias ? uniform({sizes[l + 1]}, bound, layer.fork("b")) : Tensor()});
+    net.layers.push_back(
+        {uniform({sizes[l + 1], sizes[l]}, bound, layer.fork("W")), bias ? uniform({sizes[l + 1]}, bound, layer.fork("b")) : Tensor()});
   }
   return net;
 }
@@ -97,8 +97,10 @@ void DensePass::backward(std::int64_t begin, std::int64_t rows, const float* dy,
     f_.gemm(rows, in, out_words, operand.data(), out_words, 0, pass.backward_operand.data(), out_words * 16, to, in, false);
     if (l > 0) {
       for (std::int64_t r = 0; r < rows; ++r) {  // row by row: a bf16 row of odd width ends in half a word
-        if (f_.per_word == 2) dense::relu_backward(reinterpret_cast<const std::uint16_t*>(x + r * in_words), in, to + r * in);
-        else dense::relu_backward(x + r * in_words, in, to + r * in);
+        if (f_.per_word == 2)
+          dense::relu_backward(reinterpret_cast<const std::uint16_t*>(x + r * in_words), in, to + r * in);
+        else
+          dense::relu_backward(x + r * in_words, in, to + r * in);
       }
     }
     gradient = to;

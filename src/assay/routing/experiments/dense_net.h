@@ -46,7 +46,7 @@ class DensePass {
  private:
   struct LayerPass {
     fused::Words forward_operand, backward_operand;
-    fused::Words x;                        // operand rows of the layer's input, [n][words(in)]
+    fused::Words x;                          // operand rows of the layer's input, [n][words(in)]
     fused::TokenPanels dy_panels, x_panels;  // with the rows as inner axis: dW = dYᵀ X
     fused::TileSums db;
   };

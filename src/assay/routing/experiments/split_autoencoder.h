@@ -12,9 +12,9 @@ namespace assay::routing {
 
 /// Encoder, decoder (or one for each group of digits) and a certificate decoder for each half of the encoding: what can be read off it?
 struct SplitAutoencoder {
-  DenseNet encoder;                       ///< the last layer has no bias
-  std::vector<DenseNet> decoders;         ///< one, or {of 5-9, of 0-4}
-  std::array<DenseNet, 2> certificates;   ///< of the bottom half, of the top half
+  DenseNet encoder;                      ///< the last layer has no bias
+  std::vector<DenseNet> decoders;        ///< one, or {of 5-9, of 0-4}
+  std::array<DenseNet, 2> certificates;  ///< of the bottom half, of the top half
   std::int64_t half = 0;
 
   static SplitAutoencoder random(const SplitSetting& setting, const SplitOptions& options, Rng rng);
@@ -47,8 +47,8 @@ struct SplitLosses {
 SplitLosses split_gradients(const SplitAutoencoder& model, const SplitSetting& setting, const SplitImages& images,
                             std::span<const std::int64_t> batch, Precision precision);
 
-/// z f32 [n, 2 half] -> the penalty |corr(z_i, z_j)| averaged over i of the bottom half and j of the top half; its gradient times `weight` is
-/// added to dz.
+/// z f32 [n, 2 half] -> the penalty |corr(z_i, z_j)| averaged over i of the bottom half and j of the top half; its gradient times `weight`
+/// is added to dz.
 double correlation_penalty(const Tensor& z, std::int64_t half, double weight, const Tensor& dz);
 
 /// f32 [n, 2 half] of all images.

@@ -118,20 +118,20 @@ Json split_results(const std::vector<SplitRun>& runs, const fs::path& out) {
     }
     for (const auto& [decoder, unused] : of.front()["digits"].items())
       for (const char* measure : kMeasures)
-        for (const char* group : kGroups)
-          metrics[decoder + "." + measure + "." + group] = metric(of, decoder, measure, group);
+        for (const char* group : kGroups) metrics[decoder + "." + measure + "." + group] = metric(of, decoder, measure, group);
     const auto& p = setting.published;
-    settings.push_back({{"number", number_of},
-                        {"name", setting.name},
-                        {"seeds", seeds},
-                        {"epochs", of.front()["identity"]["epochs"]},
-                        {"metrics", metrics},
-                        {"published", {{"0-4", p.hidden}, {"0-4_half_width", p.hidden_half}, {"5-9", p.shown}, {"5-9_half_width", p.shown_half}}},
-                        {"images_per_cpu_s", number(images / cpu_s)},
-                        {"cpu_s", cpu_s},
-                        {"folder", fs::relative(runs.front().folder(out).parent_path(), out).string() + "/setting-" + std::to_string(number_of) +
-                                       "-seed-" + dump(seeds.front())},
-                        {"picture_digits", of.front()["picture_digits"]}});
+    settings.push_back(
+        {{"number", number_of},
+         {"name", setting.name},
+         {"seeds", seeds},
+         {"epochs", of.front()["identity"]["epochs"]},
+         {"metrics", metrics},
+         {"published", {{"0-4", p.hidden}, {"0-4_half_width", p.hidden_half}, {"5-9", p.shown}, {"5-9_half_width", p.shown_half}}},
+         {"images_per_cpu_s", number(images / cpu_s)},
+         {"cpu_s", cpu_s},
+         {"folder", fs::relative(runs.front().folder(out).parent_path(), out).string() + "/setting-" + std::to_string(number_of) +
+                        "-seed-" + dump(seeds.front())},
+         {"picture_digits", of.front()["picture_digits"]}});
   }
   return settings;
 }
@@ -143,21 +143,23 @@ std::string split_table(const Json& results) {
     return fmt::format("{:.3f}", value_of(m["mean"])) + (std::isfinite(half) ? fmt::format(" ±{:.3f}", half) : "");
   };
   std::string out =
-      "| # | setting | seeds | MSE 0-4 | paper | MSE 5-9 | paper | MAE 0-4 | MAE 5-9 | top half: MSE 0-4 | MSE 5-9 | bottom afresh: MSE 0-4 | MSE 5-9 |\n"
+      "| # | setting | seeds | MSE 0-4 | paper | MSE 5-9 | paper | MAE 0-4 | MAE 5-9 | top half: MSE 0-4 | MSE 5-9 | bottom afresh: MSE "
+      "0-4 | MSE 5-9 |\n"
       "|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
   for (const Json& s : results["settings"]) {
     const auto paper = [&](const std::string& group) {
       return fmt::format("{:.2f} ±{:.2f}", s["published"][group].get<double>(), s["published"][group + "_half_width"].get<double>());
     };
-    out += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", s["number"].get<int>(), s["name"].get<std::string>(),
-                       s["seeds"].size(), cell(s, "bottom.certificate.mse.0-4"), paper("0-4"), cell(s, "bottom.certificate.mse.5-9"), paper("5-9"),
-                       cell(s, "bottom.certificate.mae.0-4"), cell(s, "bottom.certificate.mae.5-9"), cell(s, "top.certificate.mse.0-4"),
-                       cell(s, "top.certificate.mse.5-9"), cell(s, "bottom.fresh_mse.mse.0-4"), cell(s, "bottom.fresh_mse.mse.5-9"));
+    out += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", s["number"].get<int>(),
+                       s["name"].get<std::string>(), s["seeds"].size(), cell(s, "bottom.certificate.mse.0-4"), paper("0-4"),
+                       cell(s, "bottom.certificate.mse.5-9"), paper("5-9"), cell(s, "bottom.certificate.mae.0-4"),
+                       cell(s, "bottom.certificate.mae.5-9"), cell(s, "top.certificate.mse.0-4"), cell(s, "top.certificate.mse.5-9"),
+                       cell(s, "bottom.fresh_mse.mse.0-4"), cell(s, "bottom.fresh_mse.mse.5-9"));
   }
   const Json& none = results["ignorant"];
-  out += fmt::format("| | one image for all | | {:.3f} | | {:.3f} | | {:.3f} | {:.3f} | {:.3f} | {:.3f} | {:.3f} | {:.3f} |\n", value_of(none["mse.0-4"]),
-                     value_of(none["mse.5-9"]), value_of(none["mae.0-4"]), value_of(none["mae.5-9"]), value_of(none["mse.0-4"]),
-                     value_of(none["mse.5-9"]), value_of(none["mse.0-4"]), value_of(none["mse.5-9"]));
+  out += fmt::format("| | one image for all | | {:.3f} | | {:.3f} | | {:.3f} | {:.3f} | {:.3f} | {:.3f} | {:.3f} | {:.3f} |\n",
+                     value_of(none["mse.0-4"]), value_of(none["mse.5-9"]), value_of(none["mae.0-4"]), value_of(none["mae.5-9"]),
+                     value_of(none["mse.0-4"]), value_of(none["mse.5-9"]), value_of(none["mse.0-4"]), value_of(none["mse.5-9"]));
   return out;
 }
 

@@ -24,8 +24,8 @@ std::vector<SplitRun> split_runs(const std::vector<int>& settings, int seeds, st
 
 /// Errors of images that know nothing: the training set's mean and median pixels.
 Json ignorant_errors(const ImageData& data);
-/// settings[]: {number, name, metrics: {"bottom.certificate.mse.0-4": {mean, ci90, seeds, half_width}, ...}, published, images_per_cpu_s, ...}
-/// from the records of finished runs. half_width is the paper's: 1.96 standard errors over the means of (run, digit).
+/// settings[]: {number, name, metrics: {"bottom.certificate.mse.0-4": {mean, ci90, seeds, half_width}, ...}, published, images_per_cpu_s,
+/// ...} from the records of finished runs. half_width is the paper's: 1.96 standard errors over the means of (run, digit).
 Json split_results(const std::vector<SplitRun>& runs, const std::filesystem::path& out);
 /// Table 2 in Markdown, ours beside the paper's.
 std::string split_table(const Json& results);

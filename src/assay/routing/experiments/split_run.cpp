@@ -61,8 +61,8 @@ class Epochs {
 Json to_json(const DigitErrors& e) { return {{"mse", e.mse}, {"mae", e.mae}}; }
 
 /// Trains until the last epoch. Returns what training took and its last losses.
-Json train(SplitAutoencoder& model, const SplitSetting& setting, const SplitOptions& options, const SplitImages& images, const Json& identity,
-           Precision precision, const fs::path& checkpoint, Progress& progress) {
+Json train(SplitAutoencoder& model, const SplitSetting& setting, const SplitOptions& options, const SplitImages& images,
+           const Json& identity, Precision precision, const fs::path& checkpoint, Progress& progress) {
   AdamW adam(model.parameters(), adam_options(options));
   const NamedTensors weights = named(adam.parameters());
   RunState state;
@@ -82,7 +82,8 @@ Json train(SplitAutoencoder& model, const SplitSetting& setting, const SplitOpti
     state.cpu_s = cpu_seconds() - cpu_before, state.wall_s = wall_seconds() - wall_before;
     save_checkpoint(checkpoint, {state, identity, weights, adam.state()});
   };
-  progress.begin("setting " + std::to_string(setting.number) + ", seed " + std::to_string(options.seed), options.epochs * images.n(), "images");
+  progress.begin("setting " + std::to_string(setting.number) + ", seed " + std::to_string(options.seed), options.epochs * images.n(),
+                 "images");
   while (state.step < steps) {
     if (progress.stop_requested()) {
       save();
@@ -95,19 +96,28 @@ Json train(SplitAutoencoder& model, const SplitSetting& setting, const SplitOpti
     ++state.step;
     state.tokens += static_cast<std::int64_t>(batch.size());
     char text[96];
-    std::snprintf(text, sizeof text, "bottom %.3f top %.3f of 5-9 %.3f of 0-4 %.3f", losses.bottom, losses.top, losses.shown, losses.hidden);
+    std::snprintf(text, sizeof text, "bottom %.3f top %.3f of 5-9 %.3f of 0-4 %.3f", losses.bottom, losses.top, losses.shown,
+                  losses.hidden);
     progress.update(state.tokens, text);
     if (state.step % epochs.steps() == 0) {
-      for (const auto& [name, value] : {std::pair{"shown", losses.shown}, {"hidden", losses.hidden}, {"bottom", losses.bottom},
-                                        {"top", losses.top}, {"l1", losses.l1}, {"correlation", losses.correlation}})
+      for (const auto& [name, value] : {std::pair{"shown", losses.shown},
+                                        {"hidden", losses.hidden},
+                                        {"bottom", losses.bottom},
+                                        {"top", losses.top},
+                                        {"l1", losses.l1},
+                                        {"correlation", losses.correlation}})
         state.history[name].push_back(value);
       if (state.step / epochs.steps() % options.checkpoint_every == 0 && state.step < steps) save();
     }
   }
   progress.end();
   save();
-  return {{"steps", state.step}, {"images", state.tokens}, {"cpu_s", state.cpu_s}, {"wall_s", state.wall_s},
-          {"images_per_cpu_s", number(static_cast<double>(state.tokens) / state.cpu_s)}, {"losses", state.history}};
+  return {{"steps", state.step},
+          {"images", state.tokens},
+          {"cpu_s", state.cpu_s},
+          {"wall_s", state.wall_s},
+          {"images_per_cpu_s", number(static_cast<double>(state.tokens) / state.cpu_s)},
+          {"losses", state.history}};
 }
 
 /// The first image of each digit.

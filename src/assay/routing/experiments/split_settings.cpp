@@ -18,15 +18,28 @@ std::vector<SplitSetting> table_2() {
   // learns from it with weight 2 and each half with weight 1.
   all[6] = all[1], all[6].name = "bottom half trained on 0-9", all[6].hidden_weight = 2, all[6].hidden_mask = {0.5F, 0.5F};
   all[6].l1_bottom = 2e-2;
-  all[7] = {.number = 7, .name = "no routing, trained on 5-9", .shown_mask = kBoth, .hidden_mask = kBoth, .hidden_weight = 0,
-            .l1_bottom = 1e-3, .l1_top = 1e-3, .correlation = 0};
+  all[7] = {.number = 7,
+            .name = "no routing, trained on 5-9",
+            .shown_mask = kBoth,
+            .hidden_mask = kBoth,
+            .hidden_weight = 0,
+            .l1_bottom = 1e-3,
+            .l1_top = 1e-3,
+            .correlation = 0};
   all[8] = all[7], all[8].name = "no routing, trained on 5-9, no regularisation", all[8].l1_bottom = all[8].l1_top = 0;
   all[9] = {.number = 9, .name = "no routing", .shown_mask = kBoth, .hidden_mask = kBoth};
   all[10] = all[9], all[10].name = "no routing, no regularisation", all[10].l1_bottom = all[10].l1_top = all[10].correlation = 0;
   const SplitSetting::Published published[] = {{},
-                                               {.32, .02, .08, .00}, {.33, .02, .07, .00}, {.28, .02, .11, .01}, {.32, .02, .32, .01},
-                                               {.09, .01, .08, .00}, {.23, .02, .13, .01}, {.27, .02, .11, .00}, {.08, .01, .08, .00},
-                                               {.13, .01, .13, .01}, {.08, .01, .09, .00}};
+                                               {.32, .02, .08, .00},
+                                               {.33, .02, .07, .00},
+                                               {.28, .02, .11, .01},
+                                               {.32, .02, .32, .01},
+                                               {.09, .01, .08, .00},
+                                               {.23, .02, .13, .01},
+                                               {.27, .02, .11, .00},
+                                               {.08, .01, .08, .00},
+                                               {.13, .01, .13, .01},
+                                               {.08, .01, .09, .00}};
   for (int i = 1; i <= 10; ++i) all[static_cast<std::size_t>(i)].number = i, all[static_cast<std::size_t>(i)].published = published[i];
   all.erase(all.begin());
   return all;
