@@ -42,8 +42,8 @@ struct SplitOptions {
   std::int64_t epochs = 200, batch = 2048;
   double lr = 1e-3, weight_decay = 5e-5;
   std::int64_t train_images = 0;                          ///< the first so many (0 = all)
-  std::vector<std::int64_t> fresh_hidden = {1024, 4096};  ///< of the decoders that are trained afresh on the frozen halves
-  std::int64_t fresh_epochs = 20, fresh_batch = 512;
+  std::vector<std::int64_t> fresh_hidden = {1024, 2048};  ///< of the decoders that are trained afresh on the frozen halves
+  std::int64_t fresh_epochs = 10, fresh_batch = 512;
   std::int64_t checkpoint_every = 10;  ///< epochs
   std::uint64_t seed = 0;
 };
