@@ -61,9 +61,9 @@ Work training(const Context& context, const ModelConfig& config, std::int64_t se
   state->model.each_parameter([&](const std::string& name, Tensor& value) { parameters.push_back({name, value, value.dim() == 2, 1.0}); });
   state->optimizer = std::make_unique<AdamW>(std::move(parameters), AdamWOptions{});
   const auto precision = context.precision();
-  Json shape{{"family", config.family},   {"n_layers", config.n_layers}, {"d_model", config.d_model},
-             {"n_heads", config.n_heads}, {"d_mlp", config.d_mlp},       {"d_vocab", config.d_vocab},
-             {"tied", config.tied_embeddings}, {"sequences", sequences}, {"length", length}};
+  Json shape{{"family", config.family},        {"n_layers", config.n_layers}, {"d_model", config.d_model},
+             {"n_heads", config.n_heads},      {"d_mlp", config.d_mlp},       {"d_vocab", config.d_vocab},
+             {"tied", config.tied_embeddings}, {"sequences", sequences},      {"length", length}};
   return {"tokens", static_cast<double>(sequences * length),
           [state, precision] {
             const Tensor hidden = state->model.forward(state->batch, {precision});

@@ -46,7 +46,8 @@ LanguageModel base_model(const Recipe& recipe) {
   config.tied_embeddings = section.boolean("tied_embeddings", true);
   config.rope.theta = section.number("rope_theta", config.rope.theta);
   const std::int64_t window = section.integer("local_window", 0);  // of every second layer
-  for (std::int64_t l = 0; window != 0 && config.n_layers > 1 && l < config.n_layers; ++l) config.windows.push_back(l % 2 == 1 ? window : 0);
+  for (std::int64_t l = 0; window != 0 && config.n_layers > 1 && l < config.n_layers; ++l)
+    config.windows.push_back(l % 2 == 1 ? window : 0);
   config.initializer_range = section.number("initializer_range", config.initializer_range);
   config.d_vocab = tokenizer.vocabulary_size();
   std::optional<ChatTemplate> chat_template = fs::is_directory(source) ? ChatTemplate::from_folder(source) : std::nullopt;

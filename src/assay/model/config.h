@@ -34,7 +34,7 @@ struct ModelConfig {
   Positions positions = Positions::rope;
   RopeConfig rope;
   std::optional<double> attn_scale;   ///< of the scores; none: 1 / sqrt(d_head)
-  std::vector<std::int64_t> windows;  ///< of each layer's attention: a token sees itself and the window - 1 before it, 0 = all; empty: all 0
+  std::vector<std::int64_t> windows;  ///< of each layer: a token sees itself and the window - 1 before it, 0 = all; empty: all 0
   bool tied_embeddings = false;
   bool attn_bias = false, attn_out_bias = false, mlp_bias = false;
   double initializer_range = 0.02;

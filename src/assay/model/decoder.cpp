@@ -219,7 +219,8 @@ void Decoder::Impl::attend(std::int64_t layer, std::span<const DecodeToken> toke
         continue;
       }
       for (std::int64_t h = 0; h < group; ++h) {
-        f.decode.attention(s.rows, seen, 1, window, D, scale, q_rows + h * kd, q_ld, pages, cache.offset(layer, g), out_rows + h * D, H * D, own);
+        f.decode.attention(s.rows, seen, 1, window, D, scale, q_rows + h * kd, q_ld, pages, cache.offset(layer, g), out_rows + h * D, H * D,
+                           own);
       }
     }
   });

@@ -10,9 +10,9 @@ namespace assay {
 enum class Precision;
 }
 
-/// The differentiable operations a forward pass is made of: each is one autograd node with a hand-written backward, fused CPU kernels in f32 and bf16, and a
-/// composition of ATen operations for every other device and dtype (f64 on the CPU: the reference that the kernels are tested against).
-/// n = tokens of the whole batch; sequences lie end to end, see TokenBatch.
+/// The differentiable operations a forward pass is made of: each is one autograd node with a hand-written backward, fused CPU kernels in
+/// f32 and bf16, and a composition of ATen operations for every other device and dtype (f64 on the CPU: the reference that the kernels are
+/// tested against). n = tokens of the whole batch; sequences lie end to end, see TokenBatch.
 namespace assay::ops {
 
 /// Rows of W_E: ids [n] -> [n, d_model].
@@ -36,13 +36,16 @@ RopeTable rope_table(const ModelConfig& config, std::int64_t n_positions);
 /// x [n, heads, d_head], rotated in the half-split layout at positions [n].
 Tensor rope(const Tensor& x, const RopeTable& table, std::span<const std::int32_t> positions);
 
-/// What happens to q . k on the way to the softmax: times `scale`; with a window, a token sees itself and the window - 1 before it (0 = all before it).
+/// What happens to q . k on the way to the softmax: times `scale`; with a window, a token sees itself and the window - 1 before it (0 = all
+/// before it).
 struct Scores {
   double scale = 1;
   std::int64_t window = 0;
 };
-/// Causal attention inside each sequence. q [n, n_heads, d_head], k and v [n, n_kv_heads, d_head] -> [n, n_heads, d_head]; query heads share kv heads in groups.
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const std::int64_t> offsets, Scores scores, Precision precision);
+/// Causal attention inside each sequence. q [n, n_heads, d_head], k and v [n, n_kv_heads, d_head] -> [n, n_heads, d_head]; query heads
+/// share kv heads in groups.
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const std::int64_t> offsets, Scores scores,
+                 Precision precision);
 
 /// act(gate) * up, elementwise.
 Tensor gated_activation(const Tensor& gate, const Tensor& up, Activation activation);
@@ -51,7 +54,7 @@ Tensor activation(const Tensor& x, Activation activation);
 /// log p(target) of each row of hidden [n, d_model] under softmax(hidden W_U^T), in chunks -> [n].
 Tensor token_logprobs(const Tensor& hidden, const Tensor& W_U, std::span<const std::int32_t> targets, Precision precision);
 /// Sum of weight * cross entropy -> scalar. Rows of weight 0 are left out of every product.
-Tensor weighted_cross_entropy(const Tensor& hidden, const Tensor& W_U, std::span<const std::int32_t> targets, std::span<const float> weights,
-                              Precision precision);
+Tensor weighted_cross_entropy(const Tensor& hidden, const Tensor& W_U, std::span<const std::int32_t> targets,
+                              std::span<const float> weights, Precision precision);
 
 }  // namespace assay::ops

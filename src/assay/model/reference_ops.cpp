@@ -72,8 +72,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::span<co
       const bool local = scores.window > 0 && scores.window < length;
       std::optional<Tensor> sees;  // [length, length]
       if (local) sees = at::ones({length, length}, q.options().dtype(at::kBool)).tril().triu(1 - scores.window);
-      const Tensor z =
-          at::scaled_dot_product_attention(part(q), part(k), part(v), sees, 0.0, /*is_causal=*/!local, scores.scale, grouped);
+      const Tensor z = at::scaled_dot_product_attention(part(q), part(k), part(v), sees, 0.0, /*is_causal=*/!local, scores.scale, grouped);
       outputs.push_back(z.to(q.scalar_type()).transpose(1, 2).reshape({rows, q.size(1), q.size(2)}));
     }
     s = end;

@@ -64,8 +64,7 @@ Transformer transformer_from(const ModelConfig& config, const TensorSource& sour
   for (const Group group : groups_of(slots)) {
     std::string name = slots[group.begin].file_name();
     if (!left.contains(name) && name.starts_with(of.base) && left.contains(name.substr(of.base.size()))) name.erase(0, of.base.size());
-    if (!left.contains(name))
-      throw Error("model load", source.where + " lacks the tensor '" + name + "' that its config asks for");
+    if (!left.contains(name)) throw Error("model load", source.where + " lacks the tensor '" + name + "' that its config asks for");
     const Tensor stored = source.get(name);
     check_tensor(stored, stored_shape(slots, group), name, source.where);
     const bool whole = group.end == group.begin + 1 && !slots[group.begin].transposed;
@@ -73,8 +72,8 @@ Transformer transformer_from(const ModelConfig& config, const TensorSource& sour
     std::int64_t row = 0;
     for (std::size_t i = group.begin; i < group.end; ++i) {
       const Slot& slot = slots[i];
-      *slot.tensor = whole ? stored.to(c10::kFloat).contiguous()
-                           : at::empty(slot.shape, c10::kFloat).copy_(rows.narrow(0, row, slot.shape[0]));
+      *slot.tensor =
+          whole ? stored.to(c10::kFloat).contiguous() : at::empty(slot.shape, c10::kFloat).copy_(rows.narrow(0, row, slot.shape[0]));
       row += slot.shape[0];
     }
     left.erase(name);
@@ -90,8 +89,7 @@ Transformer transformer_from(const ModelConfig& config, const TensorSource& sour
 
 NamedTensors stored_tensors(const Transformer& model, const std::function<Tensor(const Tensor&)>& pick) {
   // The slots hold pointers into the weights; nothing is written through them here.
-  const std::vector<Slot> slots =
-      family(model.config.family, "model save").slots(model.config, const_cast<Weights&>(model.weights));
+  const std::vector<Slot> slots = family(model.config.family, "model save").slots(model.config, const_cast<Weights&>(model.weights));
   NamedTensors tensors;
   for (const Group group : groups_of(slots)) {
     std::vector<Tensor> parts;

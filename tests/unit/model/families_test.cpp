@@ -11,11 +11,13 @@ namespace assay {
 namespace {
 
 Json gpt2_json() {
-  return Json::parse(R"({"model_type":"gpt2","activation_function":"gelu_new","bos_token_id":1,"eos_token_id":2,"layer_norm_epsilon":1e-05,"n_embd":48,"n_head":4,
+  return Json::parse(
+      R"({"model_type":"gpt2","activation_function":"gelu_new","bos_token_id":1,"eos_token_id":2,"layer_norm_epsilon":1e-05,"n_embd":48,"n_head":4,
     "n_inner":null,"n_layer":2,"n_positions":64,"scale_attn_by_inverse_layer_idx":false,"scale_attn_weights":true,"vocab_size":131})");
 }
 Json gpt_neo_json() {
-  return Json::parse(R"({"model_type":"gpt_neo","attention_layers":["global","local","global","local"],"attention_types":[[["global","local"],2]],"hidden_size":48,
+  return Json::parse(
+      R"({"model_type":"gpt_neo","attention_layers":["global","local","global","local"],"attention_types":[[["global","local"],2]],"hidden_size":48,
     "intermediate_size":null,"max_position_embeddings":64,"num_heads":4,"num_layers":4,"vocab_size":131,"window_size":6})");
 }
 
@@ -49,7 +51,8 @@ TEST(Families, gpt_neo_config) {
   EXPECT_EQ(c.score_scale(), 1.0);
   EXPECT_FALSE(c.attn_bias);
   EXPECT_TRUE(c.attn_out_bias);
-  Json hf = with(gpt_neo_json(), "attention_types", Json::array({Json::array({{"local"}, 1}), Json::array({{"global", "local", "local"}, 1})}));
+  Json hf =
+      with(gpt_neo_json(), "attention_types", Json::array({Json::array({{"local"}, 1}), Json::array({{"global", "local", "local"}, 1})}));
   EXPECT_EQ(config_from_hf(hf, "x").windows, (std::vector<std::int64_t>{6, 0, 6, 6}));
   hf.erase("attention_types");
   EXPECT_EQ(config_from_hf(hf, "x").windows, c.windows);  // attention_layers
@@ -57,8 +60,8 @@ TEST(Families, gpt_neo_config) {
 }
 
 TEST(Families, configs_come_back) {
-  for (const Json& hf : {gpt2_json(), with(gpt2_json(), "scale_attn_weights", false), with(gpt2_json(), "tie_word_embeddings", false), gpt_neo_json(),
-                         with(gpt_neo_json(), "attention_types", Json::parse(R"([[["local"],1],[["global"],3]])"))}) {
+  for (const Json& hf : {gpt2_json(), with(gpt2_json(), "scale_attn_weights", false), with(gpt2_json(), "tie_word_embeddings", false),
+                         gpt_neo_json(), with(gpt_neo_json(), "attention_types", Json::parse(R"([[["local"],1],[["global"],3]])"))}) {
     const ModelConfig c = config_from_hf(hf, "x");
     EXPECT_EQ(config_from_hf(config_to_hf(c), "y"), c) << hf.dump();
   }
@@ -72,14 +75,16 @@ TEST(Families, configs_come_back) {
 }
 
 TEST(Families, what_is_wrong_in_a_config_is_named) {
-  EXPECT_TRUE(contains(config_failure(with(gpt2_json(), "scale_attn_by_inverse_layer_idx", true)), "scale_attn_by_inverse_layer_idx = true"));
+  EXPECT_TRUE(
+      contains(config_failure(with(gpt2_json(), "scale_attn_by_inverse_layer_idx", true)), "scale_attn_by_inverse_layer_idx = true"));
   EXPECT_TRUE(contains(config_failure(with(gpt2_json(), "add_cross_attention", true)), "add_cross_attention = true"));
   EXPECT_TRUE(contains(config_failure(with(gpt2_json(), "n_head", 5)), "48 does not divide into 5 heads"));
   EXPECT_TRUE(contains(config_failure(with(gpt2_json(), "activation_function", "mish")), "activation_function 'mish'"));
   EXPECT_TRUE(contains(config_failure(with(gpt2_json(), "model_type", "gpt3")), "expected one of llama, gpt2, gpt_neo"));
   EXPECT_TRUE(contains(config_failure(with(gpt_neo_json(), "num_layers", 3)), "attention_types describe 4 layers, num_layers is 3"));
   EXPECT_TRUE(contains(config_failure(with(gpt_neo_json(), "attention_types", Json::parse(R"([[["sparse"],4]])"))), "attention 'sparse'"));
-  EXPECT_TRUE(contains(config_failure(with(gpt_neo_json(), "attention_types", Json::parse(R"([["global",4]])"))), "attention_types has the entry"));
+  EXPECT_TRUE(
+      contains(config_failure(with(gpt_neo_json(), "attention_types", Json::parse(R"([["global",4]])"))), "attention_types has the entry"));
   EXPECT_TRUE(contains(config_failure(with(gpt_neo_json(), "window_size", 0)), "window_size is 0"));
   Json hf = gpt2_json();
   hf.erase("n_embd");
@@ -122,7 +127,8 @@ TEST(Families, stored_models_come_back_with_the_same_logits) {
       const Transformer model = random_model(with(hf, "tie_word_embeddings", tied));
       NamedTensors tensors = stored(model);
       EXPECT_EQ(tensors.contains("lm_head.weight"), !tied);
-      EXPECT_EQ(tensors.at("transformer.h.1.mlp.c_fc.weight").sizes(), model.config.family == "gpt2" ? at::IntArrayRef({48, 192}) : at::IntArrayRef({192, 48}));
+      EXPECT_EQ(tensors.at("transformer.h.1.mlp.c_fc.weight").sizes(),
+                model.config.family == "gpt2" ? at::IntArrayRef({48, 192}) : at::IntArrayRef({192, 48}));
       if (model.config.family == "gpt2") {
         const BlockWeights& b = model.weights.blocks[1];
         EXPECT_TRUE(at::equal(tensors.at("transformer.h.1.attn.c_attn.weight"), at::cat({b.W_Q.t(), b.W_K.t(), b.W_V.t()}, 1)));
@@ -132,7 +138,8 @@ TEST(Families, stored_models_come_back_with_the_same_logits) {
       EXPECT_TRUE(at::equal(logits_of(load(model.config, tensors)), wanted));
       // Buffers of older files, and the tied unembedding that some hold.
       for (const char* buffer : {"bias", "masked_bias"})
-        tensors[std::string("transformer.h.0.attn.") + (model.config.family == "gpt2" ? "" : "attention.") + buffer] = at::ones({1, 1, 4, 4});
+        tensors[std::string("transformer.h.0.attn.") + (model.config.family == "gpt2" ? "" : "attention.") + buffer] =
+            at::ones({1, 1, 4, 4});
       if (tied) tensors["lm_head.weight"] = tensors.at("transformer.wte.weight");
       // Files of the model without its head.
       NamedTensors bare;
@@ -151,9 +158,11 @@ TEST(Families, what_is_wrong_in_tensors_is_named) {
     return load_failure(model.config, tensors);
   };
   const std::string fused = "transformer.h.0.attn.c_attn.weight";
-  EXPECT_TRUE(contains(changed([&](NamedTensors& t) { t[fused] = at::ones({144, 48}); }), "'" + fused + "' has the shape [144, 48]; its config asks for [48, 144]"));
+  EXPECT_TRUE(contains(changed([&](NamedTensors& t) { t[fused] = at::ones({144, 48}); }),
+                       "'" + fused + "' has the shape [144, 48]; its config asks for [48, 144]"));
   EXPECT_TRUE(contains(changed([&](NamedTensors& t) { t.erase(fused); }), "lacks the tensor '" + fused + "'"));
-  EXPECT_TRUE(contains(changed([](NamedTensors& t) { t["transformer.h.0.attn.rotary"] = at::ones({4}); }), "'transformer.h.0.attn.rotary', for which"));
+  EXPECT_TRUE(contains(changed([](NamedTensors& t) { t["transformer.h.0.attn.rotary"] = at::ones({4}); }),
+                       "'transformer.h.0.attn.rotary', for which"));
   EXPECT_TRUE(contains(changed([](NamedTensors& t) { t["transformer.wpe.weight"] = at::ones({63, 48}); }), "[63, 48]"));
 }
 

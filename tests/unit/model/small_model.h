@@ -67,8 +67,8 @@ void each_tensor(Weights& w, Visit visit) {
   };
   each({&w.W_E, &w.W_pos});
   for (auto& b : w.blocks) {
-    each({&b.ln1_w, &b.ln1_b, &b.W_Q, &b.W_K, &b.W_V, &b.b_Q, &b.b_K, &b.b_V, &b.W_O, &b.b_O, &b.ln2_w, &b.ln2_b, &b.W_gate, &b.W_in, &b.b_gate,
-          &b.b_in, &b.W_out, &b.b_out});
+    each({&b.ln1_w, &b.ln1_b, &b.W_Q, &b.W_K, &b.W_V, &b.b_Q, &b.b_K, &b.b_V, &b.W_O, &b.b_O, &b.ln2_w, &b.ln2_b, &b.W_gate, &b.W_in,
+          &b.b_gate, &b.b_in, &b.W_out, &b.b_out});
   }
   each({&w.ln_final_w, &w.ln_final_b});
   if (tied)

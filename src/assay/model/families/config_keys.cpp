@@ -32,8 +32,8 @@ Activation read_activation(const Json& hf, std::string_view key, std::string_vie
   if (name == "gelu") return Activation::gelu;
   if (name == "gelu_new" || name == "gelu_pytorch_tanh") return Activation::gelu_tanh;
   if (name == "relu") return Activation::relu;
-  throw Error("model config", std::string(where) + ": " + std::string(key) + " '" + name +
-                                  "' is not supported; expected silu, gelu, gelu_new or relu");
+  throw Error("model config",
+              std::string(where) + ": " + std::string(key) + " '" + name + "' is not supported; expected silu, gelu, gelu_new or relu");
 }
 
 std::string activation_name(Activation activation, std::string_view tanh_name) {

@@ -9,7 +9,7 @@ namespace assay::families {
 
 constexpr std::int64_t kGpt2EndOfText = 50256;
 
-/// bos, pad and eos (one id or several). An absent bos or eos is `absent` where that is in the vocabulary, as in transformers' own defaults.
+/// bos, pad and eos (one id or several). An absent bos or eos is `absent` where that is in the vocabulary (transformers' default).
 void read_special_ids(ModelConfig& config, const Json& hf, std::string_view where, std::int64_t absent = -1);
 void write_special_ids(const ModelConfig& config, Json& hf);
 

@@ -13,8 +13,8 @@ struct Slot {
   std::string name;  ///< Hugging Face's name; where one stored tensor holds several parameters, followed by the part's (".q")
   Tensor* tensor;
   std::vector<std::int64_t> shape;
-  std::string stored = {};   ///< name of the tensor in files; empty: `name`. Neighbours that share it are stacked along their first axis
-  bool transposed = false;   ///< stored [in, out], the stack as a whole
+  std::string stored = {};  ///< name of the tensor in files; empty: `name`. Neighbours that share it are stacked along their first axis
+  bool transposed = false;  ///< stored [in, out], the stack as a whole
   [[nodiscard]] const std::string& file_name() const { return stored.empty() ? name : stored; }
   [[nodiscard]] bool is_bias() const { return file_name().ends_with(".bias"); }
 };

@@ -92,10 +92,10 @@ std::vector<Slot> gpt2_slots(const ModelConfig& c, Weights& w) {
   return out;
 }
 
+bool gpt2_buffer(std::string_view name) { return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"); }
+
 }  // namespace
 
-const Family kGpt2 = {
-    "gpt2",     "transformer.", gpt2_defaults, gpt2_config,
-    gpt2_to_hf, gpt2_slots,     [](std::string_view name) { return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"); }};
+const Family kGpt2 = {"gpt2", "transformer.", gpt2_defaults, gpt2_config, gpt2_to_hf, gpt2_slots, gpt2_buffer};
 
 }  // namespace assay::families

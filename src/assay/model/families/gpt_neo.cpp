@@ -1,4 +1,4 @@
-// GPT-Neo (TinyStories): like GPT-2, but attention is not scaled, layers with a local window alternate with global ones, and Q, K, V have no bias.
+// GPT-Neo (TinyStories): like GPT-2, but attention is not scaled, local layers alternate with global ones, and Q, K, V have no bias.
 #include <algorithm>
 
 #include "assay/base/error.h"
@@ -28,9 +28,11 @@ std::vector<std::string> attention_kinds(const Json& hf, std::string_view where)
   if (types.is_null()) return require<std::vector<std::string>>(hf, "attention_layers", where);
   std::vector<std::string> kinds;
   for (const Json& entry : types) {
-    const bool good = entry.is_array() && entry.size() == 2 && entry[0].is_array() && entry[1].is_number_integer() && entry[1] >= 0 &&
-                      entry[1] < 1 << 14;
-    if (!good) throw Error("model config", std::string(where) + ": attention_types has the entry " + entry.dump() + "; expected [[\"global\", \"local\"], 2]");
+    const bool good =
+        entry.is_array() && entry.size() == 2 && entry[0].is_array() && entry[1].is_number_integer() && entry[1] >= 0 && entry[1] < 1 << 14;
+    if (!good)
+      throw Error("model config",
+                  std::string(where) + ": attention_types has the entry " + entry.dump() + "; expected [[\"global\", \"local\"], 2]");
     for (std::int64_t i = 0; i < entry[1].get<std::int64_t>(); ++i) {
       for (const Json& kind : entry[0]) kinds.push_back(kind.is_string() ? kind.get<std::string>() : kind.dump());
     }
@@ -43,8 +45,8 @@ std::vector<std::int64_t> read_windows(const ModelConfig& c, const Json& hf, std
   const auto window = value_or<std::int64_t>(hf, "window_size", kWindow, where);
   if (window < 1) throw Error("model config", std::string(where) + ": window_size is " + std::to_string(window));
   if (static_cast<std::int64_t>(kinds.size()) != c.n_layers)
-    throw Error("model config", std::string(where) + ": attention_types describe " + std::to_string(kinds.size()) + " layers, num_layers is " +
-                                    std::to_string(c.n_layers));
+    throw Error("model config", std::string(where) + ": attention_types describe " + std::to_string(kinds.size()) +
+                                    " layers, num_layers is " + std::to_string(c.n_layers));
   std::vector<std::int64_t> windows;
   for (const std::string& kind : kinds) {
     if (kind != "global" && kind != "local")
@@ -81,7 +83,8 @@ Json gpt_neo_to_hf(const ModelConfig& c) {
     if (c.window(l) > 0) window = c.window(l);
   }
   std::size_t period = 1;  // the shortest that gives all layers
-  while (kinds.size() % period != 0 || !std::equal(kinds.begin() + static_cast<std::ptrdiff_t>(period), kinds.end(), kinds.begin())) ++period;
+  while (kinds.size() % period != 0 || !std::equal(kinds.begin() + static_cast<std::ptrdiff_t>(period), kinds.end(), kinds.begin()))
+    ++period;
   const std::vector<std::string> pattern(kinds.begin(), kinds.begin() + static_cast<std::ptrdiff_t>(period));
   Json hf = {{"architectures", {"GPTNeoForCausalLM"}},
              {"model_type", c.family},
@@ -132,10 +135,10 @@ std::vector<Slot> gpt_neo_slots(const ModelConfig& c, Weights& w) {
   return out;
 }
 
+bool gpt_neo_buffer(std::string_view name) { return name.ends_with(".attention.bias") || name.ends_with(".attention.masked_bias"); }
+
 }  // namespace
 
-const Family kGptNeo = {
-    "gpt_neo",     "transformer.", gpt_neo_defaults, gpt_neo_config,
-    gpt_neo_to_hf, gpt_neo_slots,  [](std::string_view name) { return name.ends_with(".attention.bias") || name.ends_with(".attention.masked_bias"); }};
+const Family kGptNeo = {"gpt_neo", "transformer.", gpt_neo_defaults, gpt_neo_config, gpt_neo_to_hf, gpt_neo_slots, gpt_neo_buffer};
 
 }  // namespace assay::families

@@ -7,8 +7,10 @@
 namespace assay::families {
 namespace {
 
+ModelConfig llama_defaults() { return {}; }
+
 ModelConfig llama_config(const Json& hf, std::string_view where) {
-  ModelConfig c;
+  ModelConfig c = llama_defaults();
   c.n_layers = require<std::int64_t>(hf, "num_hidden_layers", where);
   c.d_model = require<std::int64_t>(hf, "hidden_size", where);
   c.n_heads = require<std::int64_t>(hf, "num_attention_heads", where);
@@ -86,11 +88,11 @@ std::vector<Slot> llama_slots(const ModelConfig& c, Weights& w) {
   return out;
 }
 
+bool llama_buffer(std::string_view name) { return name.ends_with("rotary_emb.inv_freq"); }
+
 }  // namespace
 
-const Family kLlama = {"llama",     "model.",    [] { return ModelConfig(); },
-                       llama_config, llama_to_hf, llama_slots,
-                       [](std::string_view name) { return name.ends_with("rotary_emb.inv_freq"); }};
+const Family kLlama = {"llama", "model.", llama_defaults, llama_config, llama_to_hf, llama_slots, llama_buffer};
 
 Tensor half_split(const Tensor& rows, std::int64_t heads) {
   return rows.reshape({heads, rows.size(0) / heads / 2, 2, -1}).transpose(1, 2).reshape(rows.sizes()).contiguous();

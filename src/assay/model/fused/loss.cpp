@@ -47,7 +47,7 @@ class LogitTiles {
   }
 
  private:
-  static constexpr std::int64_t kChunkElements = 1 << 25;
+  static constexpr std::int64_t kChunkElements = 1 << 26;
 
   void weight_gradient_into(const TokenPanels& dlogits, const TokenPanels& x, bool add, Tensor& dW) const {
     dW = weight_gradient(f_, dlogits, x, add ? dW : Tensor());

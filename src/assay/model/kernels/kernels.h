@@ -17,8 +17,8 @@ struct DecodeKernels {
   std::int64_t (*page_head_words)(std::int64_t d_head) = nullptr;
   void (*page_write)(const void* k, const void* v, std::int64_t d_head, std::int64_t slot, std::uint32_t* page) = nullptr;
   void (*attention)(std::int64_t M, std::int64_t valid, std::int64_t step, std::int64_t window, std::int64_t d_head, float scale,
-                    const std::uint32_t* q, std::int64_t q_ld, std::uint32_t* const* pages, std::int64_t offset, float* z, std::int64_t z_ld,
-                    std::uint32_t* scratch) = nullptr;
+                    const std::uint32_t* q, std::int64_t q_ld, std::uint32_t* const* pages, std::int64_t offset, float* z,
+                    std::int64_t z_ld, std::uint32_t* scratch) = nullptr;
   std::int64_t (*scratch_words)(std::int64_t rows, std::int64_t keys) = nullptr;
 };
 
