@@ -21,7 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 WORKS = [
     ("train-nano", "training step, 0.5 M parameters", 2.0, ["f32", "f32 compiled", "autocast", "autocast compiled"]),
     ("train-mid", "training step, 5 M parameters", 1.5, ["f32 compiled", "autocast", "autocast compiled", "bf16 weights*"]),
-    ("train-stories", "training step, TinyStories-28M", 1.3, ["f32 compiled", "autocast", "autocast compiled"]),
+    ("train-stories", "training step, TinyStories-28M", 1.3, ["autocast", "autocast compiled"]),
     ("train-smollm2", "full fine-tuning, SmolLM2-135M", 1.3, ["autocast", "autocast compiled", "bf16 weights*"]),
     ("train-split", "split autoencoder of MNIST, 10.7 M parameters", 1.0, ["f32", "autocast"]),
     ("generate-smollm2-b1", "sampling, SmolLM2-135M, 1 row", 3.0, ["bf16"]),

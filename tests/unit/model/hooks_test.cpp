@@ -3,7 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "assay/base/error.h"
+#include "../error_of.h"
+#include "small_model.h"
 
 namespace assay {
 namespace {
@@ -31,6 +32,25 @@ TEST(Hooks, RunInOrderAndCaptureWhatStandsAtTheirTurn) {
   const Tensor out = moved.apply("hook_embed", at::zeros({2}, at::kFloat));
   EXPECT_TRUE(at::equal(out, at::full({2}, 3.0F)));
   EXPECT_TRUE(at::equal(moved.captured("hook_embed"), at::ones({2})));
+}
+
+TEST(Hooks, APassMeetsEveryPlaceThatItsModelHas) {
+  for (const ModelConfig& config : {testing_tools::small_config(2, 16, 2, 2, 8, 24, 20), testing_tools::small_gpt(2, 16, 2, 24, 20)}) {
+    const auto model = testing_tools::leaves(config, testing_tools::random_weights(config), at::kFloat);
+    Hooks hooks;
+    for (const std::string& place : hook_points(config.n_layers)) hooks.read(place);
+    const Tensor hidden = model.forward(testing_tools::batch_of({5, 3}, config.d_vocab), {Precision::f32, &hooks});
+    for (const std::string& place : hook_points(config.n_layers)) {
+      const bool absent = (place == "hook_pos_embed" && config.positions != Positions::learned) ||
+                          (contains(place, "hook_rot_") && config.positions != Positions::rope) ||
+                          (contains(place, "hook_pre_linear") && !config.gated_mlp);
+      if (absent)
+        EXPECT_THROW((void)hooks.captured(place), Error) << place;
+      else
+        EXPECT_EQ(hooks.captured(place).size(0), 8) << place;
+    }
+    EXPECT_TRUE(at::allclose(hidden, model.forward(testing_tools::batch_of({5, 3}, config.d_vocab)), 1e-4, 1e-5));
+  }
 }
 
 TEST(Hooks, RefusesUnknownPlacesAndOtherShapes) {
