@@ -1,44 +1,177 @@
-// The published form of gradient routing, v' = m v + (1 - m) stopgrad(v), as scale_gradient hooks against the reference's gradients.
+// Gradient masks against the reference's gradients: the published activation form v' = m v + (1 - m) stopgrad(v), as hooks and as masks of the pass, and exact
+// parameter masks in both readings.
+#include "assay/model/gradient_masks.h"
+#include "assay/routing/by_loss.h"
 #include "model_support.h"
 #include "support.h"
 
 namespace assay::golden {
 namespace {
 
-const std::map<std::string, std::string> kPlaces = {{"mlp_post", "mlp.hook_post"},
-                                                    {"attn_z", "attn.hook_z"},
-                                                    {"resid_post", "hook_resid_post"},
-                                                    {"mlp_out", "hook_mlp_out"},
-                                                    {"attn_out", "hook_attn_out"}};
+struct Site {
+  const char* hook;
+  MaskTablePtr LayerMasks::*table;
+};
+const std::map<std::string, Site> kSites = {{"mlp_post", {"mlp.hook_post", &LayerMasks::post}},
+                                            {"attn_z", {"attn.hook_z", &LayerMasks::z}},
+                                            {"resid_post", {"hook_resid_post", &LayerMasks::resid_post}},
+                                            {"mlp_out", {"hook_mlp_out", &LayerMasks::mlp_out}},
+                                            {"attn_out", {"hook_attn_out", &LayerMasks::attn_out}}};
 
-/// Mean cross entropy of the next token with the masks of `golden` at `place`; gradients to grad.*.
-void check_gradients(Account& account, Transformer& model, const Tensor& ids, const NamedTensors& golden, const std::string& place) {
-  const auto B = ids.size(0), L = ids.size(1);
-  const auto input = unpad(ids);
+/// The batch of the vectors and its mean cross entropy.
+struct Setting {
+  Transformer& model;
+  Unpadded input;
+  std::int64_t B, L;
   std::vector<std::int32_t> targets;
   std::vector<float> weights;
-  for (std::int64_t i = 0; i < B * L; ++i) {
-    const bool last = i % L == L - 1;
-    targets.push_back(last ? 0 : input.batch.ids[static_cast<std::size_t>(i + 1)]);
-    weights.push_back(last ? 0.0F : 1.0F / static_cast<float>(B * (L - 1)));
+
+  Setting(Transformer& of, const Tensor& ids) : model(of), input(unpad(ids)), B(ids.size(0)), L(ids.size(1)) {
+    for (std::int64_t i = 0; i < B * L; ++i) {
+      const bool last = i % L == L - 1;
+      targets.push_back(last ? 0 : input.batch.ids[static_cast<std::size_t>(i + 1)]);
+      weights.push_back(last ? 0.0F : 1.0F / static_cast<float>(B * (L - 1)));
+    }
   }
+  [[nodiscard]] Tensor loss(const ForwardOptions& options) const {
+    model.each_parameter([](const std::string&, Tensor& value) { value.mutable_grad() = Tensor(); });
+    return weighted_cross_entropy(model, model.forward(input.batch, options), targets, weights, Precision::f32, options.masks);
+  }
+};
+
+/// The model's gradients against `wanted`'s tensors PREFIX + name.
+void check_gradients(Account& account, const Setting& at, const NamedTensors& wanted, const std::string& prefix) {
+  for (const auto& [name, gradient] : stored_gradients(at.model)) {
+    const Tensor goal = wanted.at(prefix + name).to(at::kDouble), got = gradient.to(at::kDouble);
+    const double excess = ((got - goal).abs() - 1e-4 * goal.abs()).max().item<double>();
+    account.check(excess <= 1e-5, prefix + name + " is off by " + std::to_string(excess));
+  }
+}
+
+/// mask.<layer> tensors: each token its own row of the tables.
+void check_published(Account& account, const Setting& at, const NamedTensors& golden, const Site& site, bool as_hooks) {
   Hooks hooks;
+  auto tables = std::make_shared<MaskTables>();
+  tables->layers.resize(static_cast<std::size_t>(at.model.config.n_layers));
+  const std::string hook = site.hook;
+  const auto& c = at.model.config;
   for (const auto& [name, tensor] : golden) {
     if (name.rfind("mask.", 0) != 0) continue;
-    Tensor mask = tensor.reshape({B * L, -1});
-    if (place == "attn.hook_z") mask = mask.unsqueeze(2);
-    hooks.scale_gradient("blocks." + name.substr(5) + "." + place, mask);
+    const auto layer = std::stoul(name.substr(5));
+    Tensor mask = tensor.reshape({at.B * at.L, -1});
+    hooks.scale_gradient("blocks." + std::to_string(layer) + "." + hook, hook == "attn.hook_z" ? mask.unsqueeze(2) : mask);
+    if (hook == "attn.hook_z") mask = mask.repeat_interleave(c.d_head, 1);
+    const auto units = hook == "mlp.hook_post" ? c.d_mlp : hook == "attn.hook_z" ? c.n_heads * c.d_head : c.d_model;
+    tables->layers[layer].*site.table = std::make_shared<MaskTable>(mask.expand({mask.size(0), units}));
   }
-  model.each_parameter([](const std::string&, Tensor& value) { value.mutable_grad() = Tensor(); });
-  const Tensor hidden = model.forward(input.batch, {Precision::f32, &hooks});
-  const Tensor loss = weighted_cross_entropy(model, hidden, targets, weights);
+  auto rows = std::make_shared<TokenRows>();
+  for (std::int32_t t = 0; t < at.B * at.L; ++t) rows->row.push_back(t);
+  const GradientMasks masks{tables, rows};
+  const Tensor loss = at.loss(as_hooks ? ForwardOptions{.hooks = &hooks} : ForwardOptions{.masks = &masks});
   account.near(loss.item<double>(), golden.at("loss").item<double>(), 1e-5, "loss", 1e-5);
   loss.backward();
-  for (const auto& [name, gradient] : stored_gradients(model)) {
-    const Tensor wanted = golden.at("grad." + name).to(at::kDouble), got = gradient.to(at::kDouble);
-    const double excess = ((got - wanted).abs() - 1e-4 * wanted.abs()).max().item<double>();
-    account.check(excess <= 1e-5, "grad." + name + " is off by " + std::to_string(excess));
+  check_gradients(account, at, golden, "grad.");
+}
+
+/// designated.<parameter> as masks: the factor of a designated unit and of the rest by label.
+class Exact {
+ public:
+  Exact(const Setting& at, const NamedTensors& golden) : at_(at), golden_(golden) {
+    at.model.each_parameter([&](const std::string& name, Tensor& value) { names_[&value] = name; });
+    rows_ = std::make_shared<TokenRows>();
+    const Tensor labels = golden.at("labels").to(at::kLong).flatten();
+    for (std::int64_t t = 0; t < labels.numel(); ++t) rows_->row.push_back(static_cast<std::int32_t>(labels[t].item<std::int64_t>()));
   }
+
+  void by_use(const std::vector<double>& designated, const std::vector<double>& rest) const {
+    const GradientMasks masks{tables(designated, rest), rows_};
+    at_.loss({.masks = &masks}).backward();
+  }
+
+  void by_loss(const std::vector<double>& designated, const std::vector<double>& rest) const {
+    at_.model.each_parameter([](const std::string&, Tensor& value) { value.mutable_grad() = Tensor(); });
+    const Tensor hidden = at_.model.forward(at_.input.batch);
+    std::vector<Tensor> losses;
+    for (std::int32_t group = 0; group < 3; ++group) {  // the label of the predicted token
+      std::vector<float> weights = at_.weights;
+      for (std::size_t t = 0; t + 1 < weights.size(); ++t) weights[t] = rows_->row[t + 1] == group ? weights[t] : 0.0F;
+      losses.push_back(weighted_cross_entropy(at_.model, hidden, at_.targets, weights));
+    }
+    routing::Block block{.name = "designated", .slices = {}, .scale = designated};
+    for (const auto& [tensor, name] : names_) {
+      const auto found = golden_.find("designated." + name);
+      if (found == golden_.end()) continue;
+      const Tensor matrix = found->second.reshape({found->second.size(0), -1});
+      const bool by_column = !at::equal(matrix.select(1, 0).unsqueeze(1).expand_as(matrix), matrix);
+      const Tensor along = by_column ? matrix[0] : matrix.select(1, 0);
+      for (std::int64_t u = 0; u < along.numel(); ++u) {
+        if (along[u].item<double>() != 0) block.slices.push_back({name, by_column ? 1 : 0, u, u + 1});
+      }
+    }
+    std::vector<std::pair<std::string, Tensor>> parameters;
+    at_.model.each_parameter([&](const std::string& name, Tensor& value) { parameters.emplace_back(name, value); });
+    routing::backward_by_loss(parameters, losses, {block}, rest);
+  }
+
+ private:
+  /// 1 where a unit of the matrix is designated: its rows (or columns), zeros where the file says nothing.
+  Tensor units(const Tensor& W, bool columns) const {
+    const auto found = golden_.find("designated." + names_.at(&W));
+    if (found == golden_.end()) return at::zeros({W.size(columns ? 1 : 0)});
+    const Tensor matrix = found->second.to(at::kFloat);
+    return columns ? matrix[0] : matrix.select(1, 0);
+  }
+
+  std::shared_ptr<MaskTables> tables(const std::vector<double>& designated, const std::vector<double>& rest) const {
+    const auto table = [&](const Tensor& is_designated) {
+      std::vector<Tensor> by_label;
+      for (std::size_t g = 0; g < 3; ++g) by_label.push_back(is_designated * designated[g] + (1 - is_designated) * rest[g]);
+      return std::make_shared<MaskTable>(at::stack(by_label));
+    };
+    const auto d = at_.model.config.d_model;
+    const MaskTablePtr rest_table = table(at::zeros({d}));
+    auto all = std::make_shared<MaskTables>();
+    for (const BlockWeights& w : at_.model.weights.blocks) {
+      LayerMasks m;
+      m.ln1 = m.ln2 = m.b_O = m.b_out = rest_table;
+      m.qkv = table(at::cat({units(w.W_Q, false), units(w.W_K, false), units(w.W_V, false)}));
+      m.W_O = table(units(w.W_O, true));
+      const Tensor in = units(w.W_in, false);
+      m.mlp_in = table(w.W_gate.defined() ? at::cat({units(w.W_gate, false), in}) : in);
+      m.W_out = table(units(w.W_out, true));
+      all->layers.push_back(m);
+    }
+    all->embed = all->pos_embed = all->ln_final = all->unembed = rest_table;
+    return all;
+  }
+
+  const Setting& at_;
+  const NamedTensors& golden_;
+  std::map<const Tensor*, std::string> names_;
+  std::shared_ptr<TokenRows> rows_;
+};
+
+void check_exact(Account& account, const Setting& at, const NamedTensors& golden, const Json& soft) {
+  const Exact exact(at, golden);
+  const std::map<std::string, std::pair<std::vector<double>, std::vector<double>>> factors = {
+      {"A", {{1, 0, 0}, {1, 0, 0}}},
+      {"B", {{0, 1, 0}, {0, 1, 0}}},
+      {"assembled", {{1, 0, 0}, {0, 1, 1}}},
+      {"soft", {soft.at("designated").get<std::vector<double>>(), soft.at("rest").get<std::vector<double>>()}}};
+  for (const std::string reading : {"by_use_token", "by_loss_token"}) {
+    for (const auto& [name, of] : factors) {
+      const std::string prefix = reading + "." + name + ".";
+      if (golden.lower_bound(prefix) == golden.end() || golden.lower_bound(prefix)->first.rfind(prefix, 0) != 0) continue;
+      if (reading == "by_use_token") exact.by_use(of.first, of.second);
+      else exact.by_loss(of.first, of.second);
+      check_gradients(account, at, golden, prefix);
+    }
+  }
+  // Where labels are by sequence, the readings agree and one is stored.
+  const auto by_use = golden.lower_bound("by_use_token.");
+  if (by_use != golden.end() && by_use->first.rfind("by_use_token.", 0) == 0) return;
+  exact.by_use(factors.at("assembled").first, factors.at("assembled").second);
+  check_gradients(account, at, golden, "by_loss_token.assembled.");
 }
 
 }  // namespace
@@ -47,6 +180,7 @@ void check_gradients(Account& account, Transformer& model, const Tensor& ids, co
 int assay::golden::routing() {
   using namespace assay;
   return golden::run("routing", [](golden::Account& account, const fs::path& folder) {
+    const Json index = read_json(folder / "index.json");
     for (const auto& entry : fs::directory_iterator(folder)) {
       if (!entry.is_directory()) continue;
       const auto family = entry.path().filename().string();
@@ -59,15 +193,21 @@ int assay::golden::routing() {
       Transformer model = golden::load_folder(entry.path() / "hf", entry.path() / "hf" / "config.json");
       model.set_requires_grad(true);
       const NamedTensors unmasked = SafetensorsFile(entry.path() / "unmasked.safetensors").all();
-      account.run_case(family + "/unmasked", [&] { golden::check_gradients(account, model, unmasked.at("input_ids"), unmasked, ""); });
+      const golden::Setting setting(model, unmasked.at("input_ids"));
+      account.run_case(family + "/unmasked", [&] { golden::check_published(account, setting, unmasked, golden::kSites.at("mlp_post"), true); });
       for (const auto& file : fs::directory_iterator(entry.path() / "published")) {
-        account.run_case(family + "/" + file.path().stem().string(), [&] {
-          const SafetensorsFile vectors(file.path());
-          const auto site = vectors.metadata().at("site");
-          golden::check_gradients(account, model, unmasked.at("input_ids"), vectors.all(), golden::kPlaces.at(site));
+        const SafetensorsFile vectors(file.path());
+        for (const bool as_hooks : {true, false}) {
+          account.run_case(family + "/" + file.path().stem().string() + (as_hooks ? " by hooks" : " by masks"), [&] {
+            golden::check_published(account, setting, vectors.all(), golden::kSites.at(vectors.metadata().at("site")), as_hooks);
+          });
+        }
+      }
+      for (const auto& file : fs::directory_iterator(entry.path() / "exact")) {
+        account.run_case(family + "/exact " + file.path().stem().string(), [&] {
+          golden::check_exact(account, setting, SafetensorsFile(file.path()).all(), index.at("_soft_weights_columns_A_B_U"));
         });
       }
-      account.not_run(family + "/exact", "exact parameter masks are not there yet");
     }
   });
 }

@@ -8,6 +8,8 @@
 
 #include "assay/base/error.h"
 #include "assay/model/fused/fused.h"
+#include "assay/model/gradient_masks.h"
+#include "assay/model/masked_ops.h"
 #include "assay/model/ops.h"
 
 namespace assay {
@@ -35,7 +37,7 @@ void check_batch(const ModelConfig& config, const TokenBatch& batch) {
 class Pass {
  public:
   Pass(const Transformer& model, const TokenBatch& batch, const ForwardOptions& options)
-      : config_(model.config), weights_(model.weights), batch_(batch), precision_(options.precision), hooks_(options.hooks) {
+      : config_(model.config), weights_(model.weights), batch_(batch), precision_(options.precision), hooks_(options.hooks), masks_(options.masks) {
     if (config_.positions == Positions::rope && !batch.positions.empty()) {
       rope_ = ops::rope_table(config_, *std::max_element(batch.positions.begin(), batch.positions.end()) + 1);
     }
@@ -49,22 +51,27 @@ class Pass {
   }
 
   Tensor embed() const {
-    Tensor x = at("hook_embed", ops::embed(weights_.W_E, batch_.ids));
-    if (config_.positions == Positions::learned) x = x + at("hook_pos_embed", ops::embed(weights_.W_pos, batch_.positions));
+    Tensor x = at("hook_embed", masked::mask_gradient(ops::embed(weights_.W_E, batch_.ids), mask_of(&MaskTables::embed)));
+    if (config_.positions == Positions::learned) {
+      x = x + at("hook_pos_embed", masked::mask_gradient(ops::embed(weights_.W_pos, batch_.positions), mask_of(&MaskTables::pos_embed)));
+    }
     return x;
   }
 
   Tensor block(std::int64_t layer, Tensor x) const {
     const auto& w = weights_.blocks[static_cast<std::size_t>(layer)];
     const std::string prefix = hooks_ ? "blocks." + std::to_string(layer) + "." : "";
+    const LayerScales m{masks_, layer};
     x = at(prefix, "hook_resid_pre", x);
-    x = attention(layer, w, prefix, x);
-    x = at(prefix, "hook_resid_mid", x);
-    x = mlp(w, prefix, x);
-    return at(prefix, "hook_resid_post", x);
+    x = attention(layer, w, m, prefix, x);
+    x = at(prefix, "hook_resid_mid", masked::mask_gradient(x, m.of(&LayerMasks::resid_mid)));
+    x = mlp(w, m, prefix, x);
+    return at(prefix, "hook_resid_post", masked::mask_gradient(x, m.of(&LayerMasks::resid_post)));
   }
 
-  Tensor final_norm(const Tensor& x) const { return norm(x, weights_.ln_final_w, weights_.ln_final_b, "ln_final."); }
+  Tensor final_norm(const Tensor& x) const {
+    return norm(x, weights_.ln_final_w, weights_.ln_final_b, "ln_final.", mask_of(&MaskTables::ln_final));
+  }
 
  private:
   Tensor at(std::string_view place, Tensor value) const { return hooks_ ? hooks_->apply(place, std::move(value)) : value; }
@@ -76,10 +83,19 @@ class Pass {
     return hooks_ && std::any_of(names.begin(), names.end(), [&](const char* name) { return hooks_->wants(prefix + name); });
   }
 
-  Tensor norm(const Tensor& x, const Tensor& w, const Tensor& b, const std::string& prefix) const {
-    if (!wants(prefix + "hook_scale") && !wants(prefix + "hook_normalized")) {
-      return config_.norm == Norm::rms ? ops::rms_norm(x, w, config_.norm_eps) : ops::layer_norm(x, w, b, config_.norm_eps);
+  /// The masks of one block.
+  struct LayerScales {
+    const GradientMasks* masks;
+    std::int64_t layer;
+    [[nodiscard]] RowScale of(MaskTablePtr LayerMasks::*table) const {
+      return masks ? RowScale{masks->rows, masks->tables->layers[static_cast<std::size_t>(layer)].*table} : RowScale{};
     }
+  };
+  RowScale mask_of(MaskTablePtr MaskTables::*table) const { return masks_ ? RowScale{masks_->rows, (*masks_->tables).*table} : RowScale{}; }
+
+  Tensor norm(const Tensor& x, const Tensor& w, const Tensor& b, const std::string& prefix, const RowScale& mask) const {
+    if (!wants(prefix + "hook_scale") && !wants(prefix + "hook_normalized")) return masked::norm(x, w, b, config_, mask);
+    if (mask) throw Error("forward", "a hook inside of '" + prefix + "' and a mask of its parameters cannot go together");
     const Tensor centred = config_.norm == Norm::layer ? x - x.mean(-1, true) : x;
     const Tensor scale = at(prefix, "hook_scale", at::sqrt(centred.square().mean(-1, true) + config_.norm_eps));
     const Tensor y = at(prefix, "hook_normalized", centred / scale) * w;
@@ -87,17 +103,18 @@ class Pass {
   }
 
   /// x + attention(norm(x)).
-  Tensor attention(std::int64_t layer, const BlockWeights& w, const std::string& prefix, const Tensor& x) const {
+  Tensor attention(std::int64_t layer, const BlockWeights& w, const LayerScales& m, const std::string& prefix, const Tensor& x) const {
+    const RowScale ln1 = m.of(&LayerMasks::ln1), in = m.of(&LayerMasks::qkv);
     const auto n = x.size(0);
     const ops::Scores scores{config_.score_scale(), config_.window(layer)};
     if (layout_ && !wants_any(prefix, {"ln1.hook_scale", "ln1.hook_normalized", "attn.hook_q", "attn.hook_k", "attn.hook_v",
                                        "attn.hook_rot_q", "attn.hook_rot_k"})) {
-      const Tensor z = at(prefix, "attn.hook_z", fused::attention(x, w, config_, scores, layout_, precision_)).reshape({n, -1});
-      return write_back(z, w.W_O, w.b_O, x, prefix, "hook_attn_out");
+      const Tensor z = fused::attention(x, w, config_, scores, layout_, precision_, {.norm = ln1, .products = in, .gradient = {}, .gate = {}});
+      return from_heads(z, w, m, prefix, x);
     }
-    const Tensor normed = norm(x, w.ln1_w, w.ln1_b, prefix + "ln1.");
+    const Tensor normed = norm(x, w.ln1_w, w.ln1_b, prefix + "ln1.", ln1);
     const Tensor W[] = {w.W_Q, w.W_K, w.W_V}, b[] = {w.b_Q, w.b_K, w.b_V};
-    const auto qkv = ops::linear_many(normed, W, b, precision_);
+    const auto qkv = masked::linear_many(normed, W, b, precision_, in);
     Tensor q = at(prefix, "attn.hook_q", qkv[0].view({n, config_.n_heads, config_.d_head}));
     Tensor k = at(prefix, "attn.hook_k", qkv[1].view({n, config_.n_kv_heads, config_.d_head}));
     const Tensor v = at(prefix, "attn.hook_v", qkv[2].view({n, config_.n_kv_heads, config_.d_head}));
@@ -105,33 +122,44 @@ class Pass {
       q = at(prefix, "attn.hook_rot_q", ops::rope(q, rope_, batch_.positions));
       k = at(prefix, "attn.hook_rot_k", ops::rope(k, rope_, batch_.positions));
     }
-    const Tensor z = at(prefix, "attn.hook_z", ops::attention(q, k, v, batch_.offsets, scores, precision_)).reshape({n, -1});
-    return write_back(z, w.W_O, w.b_O, x, prefix, "hook_attn_out");
+    return from_heads(ops::attention(q, k, v, batch_.offsets, scores, precision_), w, m, prefix, x);
+  }
+
+  /// x + z W_O^T + b_O. z [n, n_heads, d_head].
+  Tensor from_heads(const Tensor& z, const BlockWeights& w, const LayerScales& m, const std::string& prefix, const Tensor& x) const {
+    Tensor v = z.reshape({x.size(0), -1});
+    v = masked::mask_gradient(masked::gate(v, m.of(&LayerMasks::z_gate)), m.of(&LayerMasks::z));
+    if (hooks_) v = at(prefix, "attn.hook_z", v.view(z.sizes())).reshape({x.size(0), -1});
+    return write_back(v, w.W_O, w.b_O, m.of(&LayerMasks::W_O), m.of(&LayerMasks::b_O), x, prefix, "hook_attn_out", m.of(&LayerMasks::attn_out));
   }
 
   /// x + mlp(norm(x)).
-  Tensor mlp(const BlockWeights& w, const std::string& prefix, const Tensor& x) const {
+  Tensor mlp(const BlockWeights& w, const LayerScales& m, const std::string& prefix, const Tensor& x) const {
+    const RowScale ln2 = m.of(&LayerMasks::ln2), in = m.of(&LayerMasks::mlp_in), gradient = m.of(&LayerMasks::post), gate = m.of(&LayerMasks::post_gate);
     Tensor post;
     const bool fused_post = layout_ && !wants_any(prefix, {"ln2.hook_scale", "ln2.hook_normalized", "mlp.hook_pre", "mlp.hook_pre_linear"});
-    const Tensor normed = fused_post ? Tensor() : norm(x, w.ln2_w, w.ln2_b, prefix + "ln2.");
+    const Tensor normed = fused_post ? Tensor() : norm(x, w.ln2_w, w.ln2_b, prefix + "ln2.", ln2);
     if (fused_post) {
-      post = fused::mlp_post(x, w, config_, precision_);
+      post = fused::mlp_post(x, w, config_, precision_, {.norm = ln2, .products = in, .gradient = gradient, .gate = gate});
     } else if (config_.gated_mlp) {
       const Tensor W[] = {w.W_gate, w.W_in}, b[] = {w.b_gate, w.b_in};
-      const auto both = ops::linear_many(normed, W, b, precision_);
-      const Tensor gate = at(prefix, "mlp.hook_pre", both[0]);
-      post = ops::gated_activation(gate, at(prefix, "mlp.hook_pre_linear", both[1]), config_.activation);
+      const auto both = masked::linear_many(normed, W, b, precision_, in);
+      const Tensor act = at(prefix, "mlp.hook_pre", both[0]);
+      post = ops::gated_activation(act, at(prefix, "mlp.hook_pre_linear", both[1]), config_.activation);
     } else {
-      post = ops::activation(at(prefix, "mlp.hook_pre", ops::linear(normed, w.W_in, w.b_in, precision_)), config_.activation);
+      const Tensor W[] = {w.W_in}, b[] = {w.b_in};
+      post = ops::activation(at(prefix, "mlp.hook_pre", masked::linear_many(normed, W, b, precision_, in)[0]), config_.activation);
     }
-    return write_back(at(prefix, "mlp.hook_post", post), w.W_out, w.b_out, x, prefix, "hook_mlp_out");
+    if (!fused_post) post = masked::mask_gradient(masked::gate(post, gate), gradient);
+    return write_back(at(prefix, "mlp.hook_post", post), w.W_out, w.b_out, m.of(&LayerMasks::W_out), m.of(&LayerMasks::b_out), x, prefix,
+                      "hook_mlp_out", m.of(&LayerMasks::mlp_out));
   }
 
-  /// residual + y W^T + b, in one operation unless a hook wants to see what is written.
-  Tensor write_back(const Tensor& y, const Tensor& W, const Tensor& b, const Tensor& residual, const std::string& prefix,
-                    const char* place) const {
-    if (!wants(prefix + place)) return ops::linear(y, W, b, precision_, residual);
-    return residual + at(prefix, place, ops::linear(y, W, b, precision_));
+  /// residual + y W^T + b, in one operation unless a hook or a mask acts on what is written.
+  Tensor write_back(const Tensor& y, const Tensor& W, const Tensor& b, const RowScale& columns, const RowScale& bias, const Tensor& residual,
+                    const std::string& prefix, const char* place, const RowScale& gradient) const {
+    if (!wants(prefix + place) && !gradient) return masked::linear(y, W, b, precision_, residual, columns, bias);
+    return residual + at(prefix, place, masked::mask_gradient(masked::linear(y, W, b, precision_, {}, columns, bias), gradient));
   }
 
   const ModelConfig& config_;
@@ -139,6 +167,7 @@ class Pass {
   const TokenBatch& batch_;
   Precision precision_;
   const Hooks* hooks_;
+  const GradientMasks* masks_;
   ops::RopeTable rope_;
   std::shared_ptr<fused::Layout> layout_;  // where there are kernels for the family
 };
@@ -148,6 +177,7 @@ class Pass {
 Tensor Transformer::forward(const TokenBatch& batch, const ForwardOptions& options) const {
   check_batch(config, batch);
   if (options.hooks) options.hooks->check_places(config.n_layers);
+  if (options.masks) check_masks(*options.masks, batch.n_tokens(), config.n_layers);
   const Pass pass(*this, batch, options);
   const auto stop = options.stop_at_layer < 0 ? config.n_layers : std::min(options.stop_at_layer, config.n_layers);
   Tensor x = pass.embed();
@@ -162,8 +192,9 @@ Tensor token_logprobs(const Transformer& model, const Tensor& hidden, std::span<
 }
 
 Tensor weighted_cross_entropy(const Transformer& model, const Tensor& hidden, std::span<const std::int32_t> targets,
-                              std::span<const float> weights, Precision precision) {
-  return ops::weighted_cross_entropy(hidden, model.weights.W_U, targets, weights, precision);
+                              std::span<const float> weights, Precision precision, const GradientMasks* masks) {
+  const RowScale unembed = masks ? RowScale{masks->rows, masks->tables->unembed} : RowScale{};
+  return masked::weighted_cross_entropy(hidden, model.weights.W_U, targets, weights, precision, unembed);
 }
 
 }  // namespace assay

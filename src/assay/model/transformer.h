@@ -42,11 +42,14 @@ struct TokenBatch {
   void add(std::span<const std::int32_t> sequence);
 };
 
+struct GradientMasks;
+
 enum class Precision { f32, bf16 };  ///< what matrix products run in; masters, norms, residual stream and losses are f32 either way
 
 struct ForwardOptions {
   Precision precision = Precision::f32;
   const Hooks* hooks = nullptr;  ///< none = no cost
+  const GradientMasks* masks = nullptr;  ///< gradient routing (gradient_masks.h)
   std::int64_t stop_at_layer = -1;  ///< run only the blocks before this one, no final norm (activation capture); -1 = all
 };
 
@@ -77,6 +80,6 @@ struct Transformer {
 Tensor token_logprobs(const Transformer& model, const Tensor& hidden, std::span<const std::int32_t> targets, Precision precision = Precision::f32);
 /// Sum over rows of weight[i] * cross entropy (nats), a differentiable scalar; fused, chunked. Rows of weight 0 cost nothing.
 Tensor weighted_cross_entropy(const Transformer& model, const Tensor& hidden, std::span<const std::int32_t> targets, std::span<const float> weights,
-                              Precision precision = Precision::f32);
+                              Precision precision = Precision::f32, const GradientMasks* masks = nullptr);
 
 }  // namespace assay

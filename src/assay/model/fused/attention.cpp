@@ -44,14 +44,14 @@ void operand_rows(const kernels::FormatKernels& f, const Layout& layout, const H
 }  // namespace
 
 Tensor attention(const Tensor& x, const BlockWeights& w, const ModelConfig& config, ops::Scores scores,
-                 std::shared_ptr<const Layout> layout, Precision precision) {
+                 std::shared_ptr<const Layout> layout, Precision precision, const StretchMasks& masks) {
   const auto& f = format(precision);
   const Heads heads{config.n_heads, config.n_kv_heads, config.d_head, static_cast<float>(scores.scale), scores.window};
   const auto n = x.size(0), width = heads.width(), z_width = heads.n_heads * heads.d_head;
   const bool biased = w.b_Q.defined();
   const Tensor bias = biased ? at::cat({w.b_Q.detach(), w.b_K.detach(), w.b_V.detach()}) : Tensor();
   const NormedProducts in{f, x.detach().contiguous(), RowNorm(config.norm, w.ln1_w, w.ln1_b, config.norm_eps), Stack({w.W_Q, w.W_K, w.W_V}),
-                          bias};
+                          bias, masks.products, masks.norm};
 
   const Words qkv(n * f.words(width));  // rotated, in the operand format: [n][q | k | v]
   {

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "assay/model/gradient_masks.h"
 #include "assay/model/ops.h"
 #include "assay/model/transformer.h"
 
@@ -23,18 +24,28 @@ struct Layout {
 };
 
 Tensor embed(const Tensor& W_E, std::span<const std::int32_t> ids);
-/// x [n, in], W [out, in] -> x W^T + b + residual.
-Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b, Precision precision, const Tensor& residual);
-/// b may be undefined.
-Tensor norm(Norm kind, const Tensor& x, const Tensor& w, const Tensor& b, double eps);
+/// x [n, in], W [out, in] -> x W^T + b + residual. Masks: of tokens in the gradients of W's columns (units: in) and of b (units: out).
+Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b, Precision precision, const Tensor& residual, const RowScale& columns_mask = {},
+              const RowScale& bias_mask = {});
+/// b may be undefined. Mask: of tokens in the gradients of w and b.
+Tensor norm(Norm kind, const Tensor& x, const Tensor& w, const Tensor& b, double eps, const RowScale& mask = {});
+
+/// Masks of a stretch that begins with a norm and products (gradient_masks.h).
+struct StretchMasks {
+  RowScale norm, products;   ///< of tokens in the gradients of the norm's parameters, and of the matrices and biases
+  RowScale gradient, gate;   ///< at the stretch's end: of the gradient that arrives there; of the value, in both directions
+};
 /// From the residual stream to attn.hook_z: norm, Q K V, rope, causal attention. x [n, d_model] -> [n, n_heads, d_head].
 Tensor attention(const Tensor& x, const BlockWeights& w, const ModelConfig& config, ops::Scores scores,
-                 std::shared_ptr<const Layout> layout, Precision precision);
+                 std::shared_ptr<const Layout> layout, Precision precision, const StretchMasks& masks = {});
 /// From the residual stream to mlp.hook_post: norm, gate and up (or up alone), activation. x [n, d_model] -> [n, d_mlp].
-Tensor mlp_post(const Tensor& x, const BlockWeights& w, const ModelConfig& config, Precision precision);
+Tensor mlp_post(const Tensor& x, const BlockWeights& w, const ModelConfig& config, Precision precision, const StretchMasks& masks = {});
+/// v, with the gradient that arrives at it multiplied by the factors; and v times the factors, in both directions. v [n, units].
+Tensor mask_gradient(const Tensor& v, const RowScale& scale);
+Tensor gate(const Tensor& v, const RowScale& scale);
 Tensor token_logprobs(const Tensor& hidden, const Tensor& W_U, std::span<const std::int32_t> targets, Precision precision);
 /// The forward pass computes the gradients too where they will be asked for: the logits are never made twice.
 Tensor weighted_cross_entropy(const Tensor& hidden, const Tensor& W_U, std::span<const std::int32_t> targets,
-                              std::span<const float> weights, Precision precision);
+                              std::span<const float> weights, Precision precision, const RowScale& unembed_mask = {});
 
 }  // namespace assay::fused

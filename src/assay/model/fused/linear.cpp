@@ -5,6 +5,7 @@
 #include <array>
 
 #include "assay/model/fused/fused.h"
+#include "assay/model/fused/masked_rows.h"
 #include "assay/model/fused/node.h"
 #include "assay/model/fused/operands.h"
 
@@ -35,7 +36,8 @@ Tensor embed(const Tensor& W_E, std::span<const std::int32_t> ids) {
                 });
 }
 
-Tensor linear(const Tensor& x_in, const Tensor& W_in, const Tensor& b_in, Precision precision, const Tensor& residual_in) {
+Tensor linear(const Tensor& x_in, const Tensor& W_in, const Tensor& b_in, Precision precision, const Tensor& residual_in,
+              const RowScale& columns_mask, const RowScale& bias_mask) {
   const auto& f = format(precision);
   const auto& k = kernels::kernels();
   const auto n = x_in.size(0), in = W_in.size(1), out = W_in.size(0);
@@ -60,7 +62,7 @@ Tensor linear(const Tensor& x_in, const Tensor& W_in, const Tensor& b_in, Precis
   }
   std::vector<Tensor> inputs = {x_in, W_in, b_in, residual_in};
   if (!differentiates(inputs)) return y;
-  return record(y, inputs, [&f, x_rows, W, n, in, out](const Tensor& dy, const Node& node) -> Gradients {
+  return record(y, inputs, [&f, x_rows, W, n, in, out, columns_mask, bias_mask](const Tensor& dy, const Node& node) -> Gradients {
     Gradients gradients(4);
     const bool to_W = node.needed(1), to_b = node.needed(2);
     if (node.needed(0)) gradients[0] = at::empty({n, in}, at::kFloat);
@@ -76,9 +78,9 @@ Tensor linear(const Tensor& x_in, const Tensor& W_in, const Tensor& b_in, Precis
       }
       if (to_W) {
         dy_panels.put(begin, rows, a.data(), f.words(out) * f.per_word);
-        x_panels.put(begin, rows, x_rows.data() + begin * f.words(in), f.words(in) * f.per_word);
+        put_masked(x_panels, f, columns_mask, begin, rows, x_rows.data() + begin * f.words(in), f.words(in) * f.per_word);
       }
-      if (to_b) kernels::kernels().f32.column_sums(dy.data_ptr<float>() + begin * out, out, rows, out, db.row(tile));
+      if (to_b) masked_column_sums(bias_mask, begin, rows, dy.data_ptr<float>() + begin * out, out, db.row(tile));
     });
     if (to_W) gradients[1] = weight_gradient(f, dy_panels, x_panels);
     if (to_b) gradients[2] = db.total();

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "assay/model/fused/fused.h"
+#include "assay/model/fused/masked_rows.h"
 #include "assay/model/fused/node.h"
 #include "assay/model/fused/operands.h"
 
@@ -16,14 +17,16 @@ namespace {
 /// Rows of hidden states against the unembedding, tile by tile; logits live for one tile only.
 class LogitTiles {
  public:
-  LogitTiles(const Tensor& hidden, const Tensor& W_U, Precision precision)
+  /// `mask`: of the rows of hidden in dW_U.
+  LogitTiles(const Tensor& hidden, const Tensor& W_U, Precision precision, RowScale mask = {})
       : f_(format(precision)),
         hidden_(hidden),
         W_({W_U}),
         n_(hidden.size(0)),
         d_(hidden.size(1)),
         vocabulary_(W_.out()),
-        operand_(W_.forward_operand(f_)) {}
+        operand_(W_.forward_operand(f_)),
+        mask_(std::move(mask)) {}
 
   /// log p(target) of each row -> logprobs [n].
   void logprobs(const std::int32_t* targets, float* logprobs) const {
@@ -71,6 +74,7 @@ class LogitTiles {
         f_.gemm(rows, d_, width, dlogits.data(), width, 0, back->data(), width * 16, dhidden.data_ptr<float>() + begin * d_, d_, false);
       if (dlogit_panels) {
         dlogit_panels->put(tile_begin, rows, dlogits.data(), width * f_.per_word);
+        if (mask_) mask_rows(f_, mask_, begin, rows, x.data(), inner * f_.per_word);
         x_panels->put(tile_begin, rows, x.data(), inner * f_.per_word);
       }
     });
@@ -81,7 +85,22 @@ class LogitTiles {
   Stack W_;
   std::int64_t n_, d_, vocabulary_;
   Words operand_;
+  RowScale mask_;
 };
+
+/// The scale of some rows of a batch.
+RowScale scale_of_rows(const RowScale& scale, const std::vector<std::int64_t>& rows) {
+  if (!scale) return {};
+  TokenRows kept;
+  for (const auto i : rows) {
+    const auto t = static_cast<std::size_t>(i);
+    kept.row.push_back(scale.rows->row[t]);
+    if (scale.rows->other.empty()) continue;
+    kept.other.push_back(scale.rows->other[t]);
+    kept.weight.push_back(scale.rows->weight[t]);
+  }
+  return {std::make_shared<TokenRows>(std::move(kept)), scale.table};
+}
 
 }  // namespace
 
@@ -103,7 +122,7 @@ Tensor token_logprobs(const Tensor& hidden_in, const Tensor& W_U, std::span<cons
 }
 
 Tensor weighted_cross_entropy(const Tensor& hidden_in, const Tensor& W_U, std::span<const std::int32_t> targets_in,
-                              std::span<const float> weights, Precision precision) {
+                              std::span<const float> weights, Precision precision, const RowScale& unembed_mask) {
   const auto n = hidden_in.size(0), d = hidden_in.size(1);
   std::vector<std::int64_t> rows;
   std::vector<std::int32_t> targets;
@@ -128,7 +147,7 @@ Tensor weighted_cross_entropy(const Tensor& hidden_in, const Tensor& W_U, std::s
                                                    : Tensor();
   std::vector<float> logprobs(rows.size());
   if (kept > 0) {
-    const LogitTiles tiles(hidden, W_U, precision);
+    const LogitTiles tiles(hidden, W_U, precision, scale_of_rows(unembed_mask, rows));
     if (differentiate)
       tiles.gradients(targets.data(), factor.data(), logprobs.data(), dhidden, dW);
     else

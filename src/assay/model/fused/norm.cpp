@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "assay/model/fused/fused.h"
+#include "assay/model/fused/masked_rows.h"
 #include "assay/model/fused/node.h"
 #include "assay/model/fused/operands.h"
 
@@ -29,7 +30,7 @@ void RowNorm::backward(const float* x, const float* dy, std::int64_t rows, float
     k.layer_norm_backward(x, w.data_ptr<float>(), eps, dy, rows, w.size(0), dx, dw, db);
 }
 
-Tensor norm(Norm kind, const Tensor& x_in, const Tensor& w, const Tensor& b, double eps) {
+Tensor norm(Norm kind, const Tensor& x_in, const Tensor& w, const Tensor& b, double eps, const RowScale& mask) {
   const auto n = x_in.size(0), d = x_in.size(1);
   const Tensor x = x_in.detach().contiguous();
   const RowNorm rows_norm(kind, w, b, eps);
@@ -39,13 +40,13 @@ Tensor norm(Norm kind, const Tensor& x_in, const Tensor& w, const Tensor& b, dou
   });
   const std::vector<Tensor> inputs = {x_in, w, b};
   if (!differentiates(inputs)) return y;
-  return record(y, inputs, [x, rows_norm, n, d](const Tensor& dy, const Node&) -> Gradients {
+  return record(y, inputs, [x, rows_norm, n, d, mask](const Tensor& dy, const Node&) -> Gradients {
     const bool biased = rows_norm.b.defined();
     const Tensor dx = at::empty({n, d}, at::kFloat);
     const TileSums dw(n, d), db(biased ? n : 0, d);
     for_tiles(n, [&](std::int64_t begin, std::int64_t rows, std::int64_t tile) {
-      rows_norm.backward(x.data_ptr<float>() + begin * d, dy.data_ptr<float>() + begin * d, rows, dx.data_ptr<float>() + begin * d,
-                         dw.row(tile), biased ? db.row(tile) : nullptr);
+      masked_norm_backward(rows_norm, mask, begin, x.data_ptr<float>() + begin * d, dy.data_ptr<float>() + begin * d, rows,
+                           dx.data_ptr<float>() + begin * d, dw.row(tile), biased ? db.row(tile) : nullptr);
     });
     return {dx, dw.total(), biased ? db.total() : Tensor()};
   });

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "assay/model/fused/masked_rows.h"
+
 namespace assay::fused {
 
 void NormedProducts::forward(std::int64_t begin, std::int64_t rows, const Words& operand, float* products) const {
@@ -24,8 +26,12 @@ Gradients NormedProducts::backward(const RowsOf& rows_of) const {
   for_tiles(n, [&](std::int64_t begin, std::int64_t rows, std::int64_t tile) {
     const float* x_rows = x.data_ptr<float>() + begin * d;
     const Words dy(rows * inner), normed(rows * f.words(d)), dnormed(rows * d);
-    rows_of(begin, rows, dy.data(), bias.defined() ? db.row(tile) : nullptr);
+    rows_of(begin, rows, dy.data(), bias.defined() && !products_mask ? db.row(tile) : nullptr);
     f.gemm(rows, d, inner, dy.data(), inner, 0, operand.data(), inner * 16, dnormed.floats(), d, false);
+    if (products_mask) {  // from here on dy serves the parameters only
+      mask_rows(f, products_mask, begin, rows, dy.data(), inner * f.per_word);
+      if (bias.defined()) f.column_sums(dy.data(), inner * f.per_word, rows, W.out(), db.row(tile));
+    }
     std::int64_t column = 0;
     for (auto& panels : dy_panels) {
       const auto* first = reinterpret_cast<const char*>(dy.data()) + column * f.element_bytes();
@@ -34,7 +40,8 @@ Gradients NormedProducts::backward(const RowsOf& rows_of) const {
     }
     norm.forward(f, x_rows, rows, normed.data());
     x_panels.put(begin, rows, normed.data(), f.words(d) * f.per_word);
-    norm.backward(x_rows, dnormed.floats(), rows, dx.data_ptr<float>() + begin * d, dw.row(tile), norm_bias ? dnorm_b.row(tile) : nullptr);
+    masked_norm_backward(norm, norm_mask, begin, x_rows, dnormed.floats(), rows, dx.data_ptr<float>() + begin * d, dw.row(tile),
+                         norm_bias ? dnorm_b.row(tile) : nullptr);
   });
   Gradients gradients = {dx, dw.total(), norm_bias ? dnorm_b.total() : Tensor()};
   for (const auto& panels : dy_panels) gradients.push_back(weight_gradient(f, panels, x_panels));

@@ -2,6 +2,7 @@
 #include "assay/model/fused/node.h"
 #include "assay/model/fused/norm.h"
 #include "assay/model/fused/operands.h"
+#include "assay/model/gradient_masks.h"
 
 namespace assay::fused {
 
@@ -12,6 +13,7 @@ struct NormedProducts {
   RowNorm norm;
   Stack W;
   Tensor bias;  // [W.out()], or undefined
+  RowScale products_mask = {}, norm_mask = {};  // of tokens in the gradients of W and bias (units: W.out()), and of w
 
   /// norm(x) of a tile in the operand format, and its products with the whole stack: [rows][W.out()].
   void forward(std::int64_t begin, std::int64_t rows, const Words& operand, float* products) const;

@@ -42,6 +42,7 @@ struct FormatKernels {
   void (*softmax_gradient)(const float* logits, std::int64_t ld, std::int64_t rows, std::int64_t n, const std::int32_t* targets,
                            const float* logsumexp, const float* factor, void* out) = nullptr;
   void (*column_sums)(const void* y, std::int64_t ld, std::int64_t rows, std::int64_t d, float* sums) = nullptr;
+  void (*mask_row)(const void* x, const float* a, const float* b, float weight, std::int64_t n, void* out) = nullptr;
   std::int64_t (*attention_scratch_words)(std::int64_t T, std::int64_t d_head, bool backward) = nullptr;
   void (*attention_forward)(std::int64_t T, std::int64_t group, std::int64_t d_head, float scale, std::int64_t window, const void* q,
                             const void* k, const void* v, std::int64_t ld, float* z, std::int64_t ldz, float* lse,
