@@ -11,8 +11,6 @@
 #include "assay/cli/bench.h"
 #include "assay/model/families/family.h"
 #include "assay/model/kernels/kernels.h"
-#include "assay/model/transformer.h"
-#include "assay/train/adamw.h"
 
 namespace assay::cli {
 
@@ -24,9 +22,6 @@ ModelConfig bench_config(std::int64_t n_layers, std::int64_t d_model, std::int64
   return c;
 }
 
-namespace {
-
-/// TinyStories-28M: a GPT-Neo with random weights.
 ModelConfig stories_config() {
   ModelConfig c = families::kGptNeo.defaults();
   c.n_layers = 8, c.d_model = 512, c.n_heads = c.n_kv_heads = 16, c.d_head = 32, c.d_mlp = 2048, c.d_vocab = 50257, c.n_ctx = 2048;
@@ -34,44 +29,43 @@ ModelConfig stories_config() {
   return c;
 }
 
-/// Forward, loss, backward and AdamW on random tokens: cost does not depend on the weights or the tokens.
-Work training(const Context& context, const ModelConfig& config, std::int64_t sequences, std::int64_t length) {
-  struct State {
-    Transformer model;
-    std::unique_ptr<AdamW> optimizer;
-    TokenBatch batch;
-    std::vector<std::int32_t> targets;
-    std::vector<float> weights;
-  };
-  const auto state = std::make_shared<State>();
+TrainingStep::TrainingStep(const Context& context, const ModelConfig& config, std::int64_t sequences, std::int64_t length)
+    : precision_(context.precision()), model_(Transformer::random(config, Rng(context.seed).fork("bench").fork("weights"))) {
   Rng rng = Rng(context.seed).fork("bench");
-  state->model = Transformer::random(config, rng.fork("weights"));
-  state->model.set_requires_grad(true);
+  model_.set_requires_grad(true);
   for (std::int64_t s = 0; s < sequences; ++s) {
     std::vector<std::int32_t> ids(static_cast<std::size_t>(length));
     for (auto& id : ids) id = static_cast<std::int32_t>(rng.below(static_cast<std::uint64_t>(config.d_vocab)));
-    state->batch.add(ids);
+    batch_.add(ids);
     for (std::int64_t i = 0; i < length; ++i) {
       const bool last = i + 1 == length;
-      state->targets.push_back(last ? 0 : ids[static_cast<std::size_t>(i + 1)]);
-      state->weights.push_back(last ? 0.0F : 1.0F / static_cast<float>(sequences * (length - 1)));
+      targets_.push_back(last ? 0 : ids[static_cast<std::size_t>(i + 1)]);
+      weights_.push_back(last ? 0.0F : 1.0F / static_cast<float>(sequences * (length - 1)));
     }
   }
   std::vector<TrainedParameter> parameters;
-  state->model.each_parameter([&](const std::string& name, Tensor& value) { parameters.push_back({name, value, value.dim() == 2, 1.0}); });
-  state->optimizer = std::make_unique<AdamW>(std::move(parameters), AdamWOptions{});
-  const auto precision = context.precision();
-  Json shape{{"family", config.family},        {"n_layers", config.n_layers}, {"d_model", config.d_model},
-             {"n_heads", config.n_heads},      {"d_mlp", config.d_mlp},       {"d_vocab", config.d_vocab},
-             {"tied", config.tied_embeddings}, {"sequences", sequences},      {"length", length}};
-  return {"tokens", static_cast<double>(sequences * length),
-          [state, precision] {
-            const Tensor hidden = state->model.forward(state->batch, {precision});
-            weighted_cross_entropy(state->model, hidden, state->targets, state->weights, precision).backward();
-            state->optimizer->step(1e-4);
-            state->optimizer->zero_grad();
-          },
-          shape};
+  model_.each_parameter([&](const std::string& name, Tensor& value) { parameters.push_back({name, value, value.dim() == 2, 1.0}); });
+  optimizer_ = std::make_unique<AdamW>(std::move(parameters), AdamWOptions{});
+}
+
+void TrainingStep::run(const GradientMasks* masks) const {
+  const Tensor hidden = model_.forward(batch_, {.precision = precision_, .masks = masks});
+  weighted_cross_entropy(model_, hidden, targets_, weights_, precision_, masks).backward();
+  optimizer_->step(1e-4);
+  optimizer_->zero_grad();
+}
+
+Json TrainingStep::shape() const {
+  const ModelConfig& c = model_.config;
+  return Json{{"family", c.family}, {"n_layers", c.n_layers}, {"d_model", c.d_model}, {"n_heads", c.n_heads}, {"d_mlp", c.d_mlp},
+              {"d_vocab", c.d_vocab}, {"tied", c.tied_embeddings}, {"sequences", batch_.n_sequences()}, {"length", batch_.offsets[1]}};
+}
+
+namespace {
+
+Work training(const Context& context, const ModelConfig& config, std::int64_t sequences, std::int64_t length) {
+  const auto step = std::make_shared<TrainingStep>(context, config, sequences, length);
+  return {"tokens", static_cast<double>(sequences * length), [step] { step->run(); }, step->shape()};
 }
 
 /// A bare product of the size of a training step's: what the machine can do.
@@ -104,6 +98,7 @@ std::vector<Benchmark> benchmarks() {
        [](const Context& c) { return training(c, bench_config(30, 576, 9, 3, 1536, 49152, 2048, true), 4, 128); }},
   };
   all.push_back(split_benchmark());
+  for (Benchmark& b : routing_benchmarks()) all.push_back(std::move(b));
   for (Benchmark& b : generation_benchmarks()) all.push_back(std::move(b));
   return all;
 }
@@ -127,12 +122,17 @@ Json measure(const Benchmark& benchmark, const Context& context, int repeats, do
   const double before = cpu_seconds();
   work.call();
   const auto calls = std::max(1, static_cast<int>(seconds / std::max(1e-6, cpu_seconds() - before)));
-  std::vector<double> cpu, wall;
+  std::vector<double> cpu, wall, ratios;
+  if (work.baseline) work.baseline();
   for (int r = 0; r < repeats; ++r) {
+    const double baseline0 = cpu_seconds();
+    for (int i = 0; i < calls && work.baseline; ++i) work.baseline();
+    const double baseline = cpu_seconds() - baseline0;
     const double cpu0 = cpu_seconds(), wall0 = wall_seconds();
     for (int i = 0; i < calls; ++i) work.call();
     cpu.push_back((cpu_seconds() - cpu0) / calls);
     wall.push_back((wall_seconds() - wall0) / calls);
+    if (work.baseline) ratios.push_back(cpu.back() * calls / baseline);
   }
   std::sort(cpu.begin(), cpu.end());
   std::sort(wall.begin(), wall.end());
@@ -140,13 +140,19 @@ Json measure(const Benchmark& benchmark, const Context& context, int repeats, do
   Json config = work.config;
   config["dtype"] = context.dtype;
   config["threads"] = at::get_num_threads();
-  return Json{{"name", benchmark.name},
+  Json result{{"name", benchmark.name},
               {"unit", work.unit},
               {"per_cpu_s", work.amount / cpu[middle]},
               {"per_wall_s", work.amount / wall[middle]},
               {"peak_rss_mb", peak_rss_mb()},
               {"spread", (cpu.back() - cpu.front()) / cpu[middle]},
               {"config", config}};
+  if (!ratios.empty()) {  // against the baseline in turns: repeat by repeat, then the median
+    std::sort(ratios.begin(), ratios.end());
+    result["overhead_ratio_cpu"] = ratios[middle];
+    result["overhead_ratios"] = ratios;
+  }
+  return result;
 }
 
 }  // namespace
@@ -181,6 +187,10 @@ void add_bench(CLI::App& app, Context& context) {
                     result["per_cpu_s"].get<double>(), result["unit"].get<std::string>().c_str(), result["per_wall_s"].get<double>(),
                     result["peak_rss_mb"].get<double>(), 100 * result["spread"].get<double>());
       text += line;
+      if (result.contains("overhead_ratio_cpu")) {
+        std::snprintf(line, sizeof line, "%-24s%12.3f times the CPU time of the plain step\n", "", result["overhead_ratio_cpu"].get<double>());
+        text += line;
+      }
       all.push_back(result);
     }
     if (all.empty()) throw UsageError("bench", "there is no benchmark '" + options->name + "'", "assay bench --help lists them");

@@ -3,9 +3,10 @@
 namespace assay::cli {
 
 void add_route(CLI::App& app, Context& context) {
-  CLI::App* route = app.add_subcommand("route", "Gradient routing: the published experiments");
+  CLI::App* route = app.add_subcommand("route", "Gradient routing: plans, and the published experiments");
   route->require_subcommand(1);
   // One line an experiment, each in its own file route_*.cpp.
+  add_route_plan(*route, context);
   add_route_mnist(*route, context);
 }
 

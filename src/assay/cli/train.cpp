@@ -10,6 +10,9 @@
 #include "assay/corpus/jsonl.h"
 #include "assay/model/checkpoint.h"
 #include "assay/model/families/family.h"
+#include "assay/routing/labelled_data.h"
+#include "assay/routing/routed_lm.h"
+#include "assay/routing/surgery.h"
 #include "assay/train/chat_examples.h"
 #include "assay/train/options_from_toml.h"
 
@@ -102,6 +105,21 @@ class StageData {
     return part;
   }
 
+  /// Documents with labels, for a stage with a plan.
+  routing::RoutedPart routed_part(const TomlTable& section) const {
+    routing::RoutedPart part{.name = section.string("name", ""), .examples = {}, .share = section.number("share", 1.0)};
+    const std::string label = section.string("label", "");
+    const auto [bos, eos] = ends(section);
+    for (const std::string& file : files(section)) {
+      if (part.name.empty()) part.name = fs::path(file).stem().string();
+      for (const auto& document : routing::read_labelled_documents(recipe_.path(file), label)) {
+        for (auto& piece : routing::routed_examples(document, model_.tokenizer, bos, eos, max_tokens_)) part.examples.push_back(std::move(piece));
+      }
+    }
+    section.done();
+    return part;
+  }
+
   std::vector<PreferencePair> pairs(const TomlTable& section) {
     std::vector<PreferencePair> pairs;
     for (const std::string& file : files(section)) {
@@ -127,11 +145,16 @@ class StageData {
     return files;
   }
 
-  void add_documents(std::vector<Example>& examples, const fs::path& file, const TomlTable& section) const {
+  /// The tokens put around documents, -1 for none.
+  std::pair<TokenId, TokenId> ends(const TomlTable& section) const {
     const ModelConfig& config = model_.transformer.config;
     const bool eos = section.boolean("eos", true), bos = section.boolean("bos", true);
-    const auto eos_id = eos && !config.eos_ids.empty() ? static_cast<TokenId>(config.eos_ids.front()) : -1;
-    const auto bos_id = bos && config.bos_id ? static_cast<TokenId>(*config.bos_id) : -1;
+    return {bos && config.bos_id ? static_cast<TokenId>(*config.bos_id) : -1,
+            eos && !config.eos_ids.empty() ? static_cast<TokenId>(config.eos_ids.front()) : -1};
+  }
+
+  void add_documents(std::vector<Example>& examples, const fs::path& file, const TomlTable& section) const {
+    const auto [bos_id, eos_id] = ends(section);
     for (const Document& document : read_documents(file)) {
       for (Example& piece : split_example(document_example(model_.tokenizer, document.text, bos_id, eos_id), max_tokens_))
         examples.push_back(std::move(piece));
@@ -195,38 +218,67 @@ struct Stage {
   TrainOptions options;
   std::unique_ptr<Objective> objective;
   c10::ScalarType stored;
+  const routing::RoutedLm* routed = nullptr;  // the objective of a stage with a plan
+  routing::NewWeights new_weights = routing::NewWeights::random;
+  std::uint64_t seed = 0;
 };
 
+/// plan = "plan.toml" in a stage of kind lm: the same loss, routed. Stages behind it see the model as it was expanded.
+void read_plan_of(Stage& stage, const Recipe& recipe, const LanguageModel& model, const TomlTable& section, Transformer& shape, Progress& progress) {
+  if (section.string("kind") != "lm") throw Error("recipe", section.where() + ": a plan goes with kind \"lm\"");
+  const routing::Plan plan = routing::read_plan(recipe.path(section.string("plan")));
+  const std::string added = section.string("new_weights", "random");
+  if (added != "random" && added != "silent") throw Error("recipe", section.where() + ": new_weights is '" + added + "', expected random or silent");
+  stage.new_weights = added == "silent" ? routing::NewWeights::silent : routing::NewWeights::random;
+  shape = routing::expand(shape, plan.expand, stage.new_weights, Rng(stage.seed).fork("expand"));
+  (void)config_to_hf(shape.config);  // what the family cannot say is an error now, not after the training
+  StageData data(recipe, model, section, progress);
+  std::vector<routing::RoutedPart> parts;
+  for (const TomlTable& part : section.tables("data")) parts.push_back(data.routed_part(part));
+  if (parts.empty()) throw Error("recipe", section.where() + " has no [[stage.data]]");
+  auto objective = routing::make_routed_lm_objective(
+      std::move(parts), plan, model.tokenizer, shape,
+      {.batch_tokens = section.integer("batch_tokens", 4096), .seed = stage.seed, .audit_every = section.integer("audit_every", 1)});
+  stage.routed = objective.get();
+  stage.objective = std::move(objective);
+}
+
 /// Settings and data of a stage. All stages are read before the first one trains, so that a mistake in the last costs nothing.
-Stage read_stage(const Recipe& recipe, const LanguageModel& model, const TomlTable& section, const Context& context) {
-  Stage stage{.name = section.string("name"), .options = {}, .objective = nullptr, .stored = c10::kFloat};
+Stage read_stage(const Recipe& recipe, const LanguageModel& model, const TomlTable& section, Transformer& shape, const Context& context) {
+  Stage stage{.name = section.string("name"), .options = {}, .objective = nullptr, .stored = c10::kFloat, .seed = Rng(recipe.seed).fork(section.string("name")).next_u64()};
   if (stage.name.empty() || stage.name.find_first_of("/\\") != std::string::npos || stage.name.front() == '.') {
     throw Error("recipe", section.where() + ": name '" + stage.name + "' cannot name a folder");
   }
   TrainOptions defaults;
   defaults.precision = context.precision();
   stage.options = train_options_from(section, defaults);
-  stage.objective = objective_of(recipe, model, section, Rng(recipe.seed).fork(stage.name).next_u64(), *context.progress);
+  if (section.has("plan")) read_plan_of(stage, recipe, model, section, shape, *context.progress);
+  else stage.objective = objective_of(recipe, model, section, stage.seed, *context.progress);
   stage.stored = parse_dtype(section.string("save_dtype", "f32"), section.where() + " save_dtype");
   section.done();
   return stage;
 }
 
 Json run_stage(Stage& stage, LanguageModel& model, const fs::path& out, Progress& progress) {
+  if (stage.routed) {
+    model.transformer = routing::expand(model.transformer, stage.routed->router().plan().expand, stage.new_weights, Rng(stage.seed).fork("expand"));
+  }
   const TrainResult result = train(model.transformer, *stage.objective, stage.options, out / "runs" / stage.name, progress);
   const fs::path folder = out / "stages" / stage.name;
   if (!fs::exists(folder / "config.json")) {
     fs::create_directories(folder.parent_path());
     save_language_model(folder, model, stage.stored);
   }
-  return Json{{"name", stage.name},
-              {"steps", result.steps},
-              {"tokens", result.tokens},
-              {"tokens_per_cpu_s", result.cpu_s > 0 ? static_cast<double>(result.tokens) / result.cpu_s : 0.0},
-              {"final_loss", number(result.final_loss)},
-              {"path", folder.string()},
-              {"cpu_s", result.cpu_s},
-              {"wall_s", result.wall_s}};
+  Json json{{"name", stage.name},
+            {"steps", result.steps},
+            {"tokens", result.tokens},
+            {"tokens_per_cpu_s", result.cpu_s > 0 ? static_cast<double>(result.tokens) / result.cpu_s : 0.0},
+            {"final_loss", number(result.final_loss)},
+            {"path", folder.string()},
+            {"cpu_s", result.cpu_s},
+            {"wall_s", result.wall_s}};
+  if (stage.routed) json["plan"] = stage.routed->router().plan().name, json["audit"] = stage.routed->audit_report();
+  return json;
 }
 
 std::string line_of(const Json& stage) {
@@ -243,13 +295,15 @@ void train_recipe(const Context& context, const fs::path& file, const fs::path& 
   recipe.seed = static_cast<std::uint64_t>(recipe.table.integer("seed", static_cast<std::int64_t>(context.seed)));
   LanguageModel model = base_model(recipe);
   std::vector<Stage> stages;
+  Transformer shape = model.transformer;  // as each stage will find it: plans expand it
   for (const TomlTable& section : recipe.table.tables("stage")) {
-    stages.push_back(read_stage(recipe, model, section, context));
+    stages.push_back(read_stage(recipe, model, section, shape, context));
     for (std::size_t i = 0; i + 1 < stages.size(); ++i) {
       if (stages[i].name == stages.back().name) throw Error("recipe", section.where() + ": two stages are named '" + stages[i].name + "'");
     }
   }
   if (stages.empty()) throw Error("recipe", recipe.table.where() + " has no [[stage]]");
+  shape = {};
   recipe.table.done();
 
   fs::create_directories(out);
@@ -278,6 +332,9 @@ constexpr const char* kFooter = R"(Example: assay train recipe.toml --out run
   [[stage.data]]
   files = ["documents.jsonl"]      # {"text": ...}; sft: {"messages": [...]}; dpo: {"prompt", "chosen", "rejected"}
   share = 0.7
+
+Gradient routing: plan = "plan.toml" in a stage of kind "lm", label = "forget" in [[stage.data]] (or in the data's lines),
+audit_every = 1 (steps between proofs that frozen blocks stood still), new_weights = "random" or "silent" (assay route explain --help).
 
 The same command goes on after Ctrl-C or a crash. Stages are written to OUT/stages/NAME.)";
 

@@ -42,6 +42,8 @@ class Objective {
   virtual void declare_blocks(AdamW& /*optimizer*/) {}
   /// After the gradients of a step are there and before they are used: which blocks are stepped.
   virtual void before_update(AdamW& /*optimizer*/, std::int64_t /*step*/) {}
+  /// After the update of a step (0-based): nothing may be changed any more, but it can be refused.
+  virtual void after_update(const AdamW& /*optimizer*/, std::int64_t /*step*/) {}
 };
 
 /// Next-token loss over a mixture of example sets. Each micro-batch holds whole sequences of together at most `batch_tokens` tokens, drawn

@@ -1,6 +1,7 @@
 #pragma once
 #include <string>
 
+#include "assay/base/progress.h"
 #include "assay/routing/experiments/split_autoencoder.h"
 
 namespace assay::routing {

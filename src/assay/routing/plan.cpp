@@ -1,0 +1,182 @@
+#include "assay/routing/plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "assay/base/error.h"
+
+namespace assay::routing {
+namespace {
+
+std::optional<double> optional_number(const TomlTable& table, const char* key) {
+  return table.has(key) ? std::optional(table.number(key)) : std::nullopt;
+}
+
+[[noreturn]] void refuse(const std::string& where, const std::string& message, const std::string& hint = {}) {
+  throw Error("plan", where + ": " + message, hint);
+}
+
+Group group_from(const TomlTable& table) {
+  Group g;
+  g.name = table.string("name");
+  if (g.name.empty() || g.name == "all") refuse(table.where(), "name '" + g.name + "' cannot name a group");
+  if (table.has("label")) g.label = table.string("label");
+  g.tokens = table.strings("tokens");
+  g.ngrams = table.strings("ngrams");
+  g.at = table.string("at", g.at);
+  if (g.at != "target" && g.at != "input") refuse(table.where(), "at is '" + g.at + "', expected target or input");
+  g.score = table.string("score", "");
+  g.above = optional_number(table, "above");
+  g.below = optional_number(table, "below");
+  if (g.score.empty() && (g.above || g.below)) refuse(table.where(), "above and below need a score");
+  g.chance = table.number("chance", 1.0);
+  if (!(g.chance > 0 && g.chance <= 1)) refuse(table.where(), "chance is " + std::to_string(g.chance) + ", must lie above 0 and not above 1");
+  if (table.has("frequency")) {
+    const TomlTable f = table.table("frequency");
+    TokenFrequency frequency;
+    frequency.scale = f.number("scale", frequency.scale);
+    frequency.bias = f.number("bias", frequency.bias);
+    frequency.pseudo_own = f.number("pseudo_own", frequency.pseudo_own);
+    frequency.pseudo_other = f.number("pseudo_other", frequency.pseudo_other);
+    frequency.max_sequences = f.integer("max_sequences", frequency.max_sequences);
+    f.done();
+    if (!(frequency.pseudo_own > 0 && frequency.pseudo_other > 0)) refuse(f.where(), "pseudo_own and pseudo_other must be above 0");
+    if (frequency.max_sequences < 1) refuse(f.where(), "max_sequences must be 1 or more");
+    if (!g.label) refuse(table.where(), "frequency needs a label, whose sequences are counted against all others");
+    g.frequency = frequency;
+  }
+  g.remainder = table.string("remainder", "");
+  g.may_be_empty = table.boolean("may_be_empty", false);
+  const bool soft = g.frequency || (!g.score.empty() && !g.above && !g.below);
+  if (soft && g.remainder.empty()) refuse(table.where(), "a soft membership (frequency, or a score without above and below) needs a remainder");
+  if (!soft && !g.remainder.empty()) refuse(table.where(), "remainder '" + g.remainder + "' is for soft memberships (frequency, or a score without above and below)");
+  table.done();
+  return g;
+}
+
+bool unconditional(const Group& g) {
+  return !g.label && g.tokens.empty() && g.ngrams.empty() && g.score.empty() && g.chance == 1.0 && !g.frequency;
+}
+
+Mode mode_from(const TomlTable& table, const std::string& place) {
+  const bool hook = place.find("hook_") != std::string::npos;
+  const std::string mode = table.string("mode", hook ? "activation" : "exact");
+  if (mode == "activation") {
+    if (!hook) refuse(table.where(), "mode activation acts at hook points, and '" + place + "' is a set of parameters", "name mlp.hook_post or attn.hook_z");
+    return Mode::activation;
+  }
+  if (mode == "exact") {
+    if (hook) refuse(table.where(), "mode exact acts on parameters, and '" + place + "' is a value", "name mlp.neurons, attn.heads or a whole block");
+    return Mode::exact;
+  }
+  if (mode == "gate") return Mode::gate;
+  refuse(table.where(), "mode is '" + mode + "', expected activation, exact or gate");
+}
+
+Route route_from(const TomlTable& table, const Plan& plan) {
+  Route route;
+  route.where = table.where();
+  route.place = table.string("place");
+  route.mode = mode_from(table, route.place);
+  const TomlTable scale = table.table("scale");
+  const double all = scale.number("all", 1.0);
+  if (scale.keys().empty()) refuse(table.where(), "scale is missing or empty", "scale = { GROUP = number }, or { all = number }");
+  route.scale.assign(plan.groups.size(), all);
+  for (const std::string& key : scale.keys()) {
+    const double value = scale.number(key);
+    if (!std::isfinite(value)) refuse(scale.where(), key + " is not a finite number");
+    if (key != "all") route.scale[plan.group(key, scale.where())] = value;
+  }
+  scale.done();
+  if (table.has("anneal")) {
+    const auto steps = table.numbers("anneal");
+    if (steps.size() != 2 || !(steps[0] >= 0 && steps[1] > steps[0])) refuse(table.where(), "anneal must be two steps, [begin, end], the second later");
+    if (route.mode != Mode::activation) refuse(table.where(), "anneal is for activation masks");
+    route.anneal = {static_cast<std::int64_t>(steps[0]), static_cast<std::int64_t>(steps[1])};
+  }
+  table.done();
+  return route;
+}
+
+std::map<std::string, std::map<std::string, double>> observed_from(const TomlTable& table) {
+  std::map<std::string, std::map<std::string, double>> observed;
+  for (const std::string& truth : table.keys()) {
+    const TomlTable shares = table.table(truth);
+    double sum = 0;
+    for (const std::string& seen : shares.keys()) {
+      const double share = shares.number(seen);
+      if (!(share >= 0 && share <= 1)) refuse(shares.where(), seen + " is " + std::to_string(share) + ", must lie in [0, 1]");
+      observed[truth][seen] = share;
+      sum += share;
+    }
+    if (std::abs(sum - 1) > 1e-9) refuse(shares.where(), "the shares add up to " + std::to_string(sum) + ", must add up to 1");
+    shares.done();
+  }
+  return observed;
+}
+
+}  // namespace
+
+std::string to_string(Mode mode) { return mode == Mode::activation ? "activation" : mode == Mode::exact ? "exact" : "gate"; }
+
+std::size_t Plan::group(const std::string& asked, const std::string& where) const {
+  std::string list;
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    if (groups[g].name == asked) return g;
+    list += (g == 0 ? "" : ", ") + groups[g].name;
+  }
+  refuse(where, "there is no group '" + asked + "'", "the plan's groups: " + list);
+}
+
+Plan plan_from(const TomlTable& table, const std::filesystem::path& folder) {
+  Plan plan;
+  plan.source = table.to_json();
+  plan.name = table.string("name", "");
+  const std::string reading = table.string("reading", "use");
+  if (reading != "use" && reading != "loss") refuse(table.where(), "reading is '" + reading + "', expected use or loss");
+  plan.by_loss = reading == "loss";
+  const TomlTable expand = table.table("expand");
+  plan.expand = {expand.integer("neurons", 0), expand.integer("heads", 0)};
+  if (plan.expand.neurons < 0 || plan.expand.heads < 0) refuse(expand.where(), "neurons and heads must be 0 or more");
+  for (const TomlTable& section : table.tables("group")) {
+    Group group = group_from(section);
+    for (const Group& before : plan.groups) {
+      if (before.name == group.name) refuse(section.where(), "two groups are named '" + group.name + "'");
+      if (unconditional(before)) refuse(section.where(), "group '" + before.name + "' takes every token that is left, so '" + group.name + "' can never have any");
+    }
+    plan.groups.push_back(std::move(group));
+  }
+  if (plan.groups.empty()) refuse(table.where(), "there is no [[group]]");
+  if (!unconditional(plan.groups.back())) {
+    Group others;
+    others.name = "other";
+    others.may_be_empty = true;
+    if (std::any_of(plan.groups.begin(), plan.groups.end(), [](const Group& g) { return g.name == "other"; })) {
+      refuse(table.where(), "group 'other' has conditions, and the name is kept for what no group takes");
+    }
+    plan.groups.push_back(others);
+  }
+  for (const Group& g : plan.groups) {
+    if (!g.remainder.empty()) (void)plan.group(g.remainder, table.where() + " remainder of group '" + g.name + "'");
+  }
+  for (const TomlTable& section : table.tables("route")) plan.routes.push_back(route_from(section, plan));
+  if (plan.routes.empty()) refuse(table.where(), "there is no [[route]]");
+  plan.observed = observed_from(table.table("observed"));
+  for (const TomlTable& section : table.tables("probe")) {
+    ProbeScore probe{section.string("name"), folder / section.string("file"), section.integer("layer")};
+    section.done();
+    plan.probes.push_back(std::move(probe));
+  }
+  const bool gates = std::any_of(plan.routes.begin(), plan.routes.end(), [](const Route& r) { return r.mode != Mode::exact; });
+  if (plan.by_loss && gates) refuse(table.where(), "reading = \"loss\" is for plans whose routes are all exact");
+  table.done();
+  return plan;
+}
+
+Plan read_plan(const std::filesystem::path& path) {
+  Plan plan = plan_from(TomlTable::from_file(path), path.parent_path());
+  if (plan.name.empty()) plan.name = path.stem().string();
+  return plan;
+}
+
+}  // namespace assay::routing

@@ -1,0 +1,39 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "assay/routing/audit.h"
+#include "assay/routing/router.h"
+#include "assay/routing/rules.h"
+#include "assay/train/objective.h"
+
+namespace assay::routing {
+
+struct RoutedPart {
+  std::string name;
+  std::vector<RoutedExample> examples;
+  double share = 1.0;
+};
+
+struct RoutedLmOptions {
+  std::int64_t batch_tokens = 4096;
+  std::uint64_t seed = 0;
+  std::int64_t audit_every = 1;  ///< steps between audits (audit.h); 0 = none
+};
+
+/// Next-token loss over a mixture, like make_lm_objective(), routed by a plan. A block that no token of a step reaches is left alone in that step: weights, moments, step
+/// count. Metrics: share.GROUP (of the tokens), empty.GROUP (1 in a step without a token of the group), and where masks are exact by loss, loss.GROUP (0 where empty).
+class RoutedLm : public Objective {
+ public:
+  [[nodiscard]] virtual const Router& router() const = 0;
+  /// Tokens of the data by group; empty before prepare() where the plan has probes.
+  [[nodiscard]] virtual std::vector<double> group_tokens() const = 0;
+  [[nodiscard]] virtual Json audit_report() const = 0;
+};
+
+/// `model` as it will be trained, expanded; only its sizes and names are looked at.
+std::unique_ptr<RoutedLm> make_routed_lm_objective(std::vector<RoutedPart> parts, const Plan& plan, const Tokenizer& tokenizer, const Transformer& model,
+                                                   const RoutedLmOptions& options);
+
+}  // namespace assay::routing

@@ -1,0 +1,173 @@
+#include "assay/routing/router.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <map>
+
+#include "assay/base/error.h"
+
+namespace assay::routing {
+namespace {
+
+/// Factors by group and unit that several routes fill; a table once it differs from ones.
+class Factors {
+ public:
+  Factors(std::size_t groups, std::int64_t units) : values_(at::ones({static_cast<std::int64_t>(groups), units}, at::kFloat)) {}
+  void multiply(std::size_t group, std::int64_t begin, std::int64_t end, double scale) {
+    values_[static_cast<std::int64_t>(group)].narrow(0, begin, end - begin).mul_(scale);
+  }
+  void set(std::size_t group, std::int64_t begin, std::int64_t end, double scale) {
+    values_[static_cast<std::int64_t>(group)].narrow(0, begin, end - begin).fill_(scale);
+  }
+  [[nodiscard]] const Tensor& values() const { return values_; }
+  /// `repeats` columns for each unit.
+  [[nodiscard]] MaskTablePtr table(std::int64_t repeats = 1) const { return table_of(repeats == 1 ? values_ : values_.repeat_interleave(repeats, 1)); }
+  static MaskTablePtr table_of(const Tensor& values) {
+    return at::equal(values, at::ones_like(values)) ? nullptr : std::make_shared<const MaskTable>(values);
+  }
+
+ private:
+  Tensor values_;
+};
+
+struct ActivationSite {
+  PlaceKind kind;
+  MaskTablePtr LayerMasks::*table;
+};
+constexpr ActivationSite kSites[] = {{PlaceKind::post, &LayerMasks::post},           {PlaceKind::z, &LayerMasks::z},
+                                     {PlaceKind::attn_out, &LayerMasks::attn_out},   {PlaceKind::resid_mid, &LayerMasks::resid_mid},
+                                     {PlaceKind::mlp_out, &LayerMasks::mlp_out},     {PlaceKind::resid_post, &LayerMasks::resid_post}};
+
+/// What exact masks say of one block's parameters.
+struct ExactLayer {
+  Factors neurons, heads, kv_heads, own;  // own: norms and the biases that are added to the residual stream
+};
+
+}  // namespace
+
+Router::Router(const Plan& plan, const Transformer& model) : plan_(plan), config_(model.config), rest_(plan.groups.size(), 1.0) {
+  for (const Route& route : plan_.routes) {
+    const Place place = parse_place(route.place, config_, plan_.expand, route.where);
+    const bool gateable = place.kind == PlaceKind::post || place.kind == PlaceKind::z || place.kind == PlaceKind::neurons || place.kind == PlaceKind::heads;
+    if (route.mode == Mode::gate && !gateable) {
+      throw Error("plan", route.where + ": place '" + route.place + "' cannot be gated", "gates stand at mlp.neurons and attn.heads");
+    }
+    if (place.kind == PlaceKind::rest) rest_ = route.scale;
+    if (route.anneal) last_change_ = std::max(last_change_, route.anneal->second);
+    places_.push_back(place);
+  }
+  make_blocks(model);
+}
+
+void Router::make_blocks(const Transformer& model) {
+  std::vector<Place> block_places;
+  for (std::size_t r = 0; r < places_.size(); ++r) {
+    const Route& route = plan_.routes[r];
+    if (route.mode == Mode::activation || places_[r].kind == PlaceKind::rest) continue;
+    const auto same = std::find_if(block_places.begin(), block_places.end(), [&](const Place& p) { return p.same_parameters(places_[r]); });
+    if (same != block_places.end()) {  // a gate and an exact mask on one place
+      Block& block = blocks_[static_cast<std::size_t>(same - block_places.begin())];
+      for (std::size_t g = 0; g < block.scale.size(); ++g) block.scale[g] *= route.scale[g];
+      continue;
+    }
+    Block block{.name = places_[r].text, .slices = parameter_slices(places_[r], model), .scale = route.scale};
+    for (const Block& other : blocks_) {
+      for (const ParameterSlice& a : block.slices) {
+        for (const ParameterSlice& b : other.slices) {
+          if (a.parameter != b.parameter || (a.axis == b.axis && (a.end <= b.begin || b.end <= a.begin))) continue;
+          throw Error("plan", route.where + ": place '" + block.name + "' and place '" + other.name + "' share a part of " + a.parameter,
+                      "routes of parameters must name places that are apart, or the same place");
+        }
+      }
+    }
+    blocks_.push_back(std::move(block));
+    block_places.push_back(places_[r]);
+  }
+}
+
+double Router::scale(const Route& route, std::size_t group, std::int64_t step) const {
+  if (!route.anneal) return route.scale[group];
+  const auto [begin, end] = *route.anneal;
+  const double share = std::clamp(static_cast<double>(step - begin) / static_cast<double>(end - begin), 0.0, 1.0);
+  return 1.0 + share * (route.scale[group] - 1.0);
+}
+
+std::shared_ptr<const MaskTables> Router::tables(std::int64_t step) const {
+  const auto asked = std::min(step, last_change_);
+  if (made_for_ != asked) made_ = make_tables(asked), made_for_ = asked;
+  return made_;
+}
+
+std::shared_ptr<const MaskTables> Router::make_tables(std::int64_t step) const {
+  const auto groups = plan_.groups.size();
+  const auto d = config_.d_model;
+  auto tables = std::make_shared<MaskTables>();
+  const auto units = [&](PlaceKind kind) { return kind == PlaceKind::post ? config_.d_mlp : kind == PlaceKind::z ? config_.n_heads : d; };
+  std::map<PlaceKind, Factors> outside;
+  const auto with_rest = [&](std::int64_t n) {
+    Factors factors(groups, n);
+    for (std::size_t g = 0; g < groups && !plan_.by_loss; ++g) factors.set(g, 0, n, rest_[g]);
+    return factors;
+  };
+  for (const auto kind : {PlaceKind::embed, PlaceKind::pos_embed, PlaceKind::ln_final, PlaceKind::unembed}) outside.emplace(kind, with_rest(d));
+
+  for (std::int64_t layer = 0; layer < config_.n_layers; ++layer) {
+    LayerMasks m;
+    const auto here = [&](std::size_t r) { return std::count(places_[r].layers.begin(), places_[r].layers.end(), layer) > 0; };
+    for (const ActivationSite& site : kSites) {
+      Factors factors(groups, units(site.kind));
+      for (std::size_t r = 0; r < places_.size(); ++r) {
+        if (places_[r].kind != site.kind || plan_.routes[r].mode != Mode::activation || !here(r)) continue;
+        for (std::size_t g = 0; g < groups; ++g) factors.multiply(g, places_[r].begin, places_[r].end, scale(plan_.routes[r], g, step));
+      }
+      m.*site.table = factors.table(site.kind == PlaceKind::z ? config_.d_head : 1);
+    }
+    Factors post_gate(groups, config_.d_mlp), z_gate(groups, config_.n_heads);
+    ExactLayer exact{with_rest(config_.d_mlp), with_rest(config_.n_heads), with_rest(config_.n_kv_heads), with_rest(d)};
+    for (std::size_t r = 0; r < places_.size(); ++r) {
+      const Place& p = places_[r];
+      if (!here(r) || plan_.routes[r].mode == Mode::activation) continue;
+      const bool of_mlp = p.kind == PlaceKind::post || p.kind == PlaceKind::neurons;
+      for (std::size_t g = 0; g < groups; ++g) {
+        const double s = plan_.routes[r].scale[g];
+        if (plan_.routes[r].mode == Mode::gate) {
+          (of_mlp ? post_gate : z_gate).multiply(g, p.begin, p.end, s);
+        } else if (plan_.by_loss) {
+          continue;  // applied to whole gradients, by_loss.h
+        } else if (p.kind == PlaceKind::neurons) {
+          exact.neurons.set(g, p.begin, p.end, s);
+        } else if (p.kind == PlaceKind::heads) {
+          exact.heads.set(g, p.begin, p.end, s);
+          const auto [begin, end] = kv_heads(p, config_);
+          exact.kv_heads.set(g, begin, end, s);
+        } else {  // the whole block
+          exact.neurons.set(g, 0, config_.d_mlp, s), exact.heads.set(g, 0, config_.n_heads, s);
+          exact.kv_heads.set(g, 0, config_.n_kv_heads, s), exact.own.set(g, 0, d, s);
+        }
+      }
+    }
+    m.post_gate = post_gate.table();
+    m.z_gate = z_gate.table(config_.d_head);
+    m.ln1 = m.ln2 = m.b_O = m.b_out = exact.own.table();
+    m.W_O = exact.heads.table(config_.d_head);
+    const Tensor kv = exact.kv_heads.values();
+    m.qkv = Factors::table_of(at::cat({exact.heads.values(), kv, kv}, 1).repeat_interleave(config_.d_head, 1));
+    m.W_out = exact.neurons.table();
+    m.mlp_in = config_.gated_mlp ? Factors::table_of(exact.neurons.values().repeat({1, 2})) : exact.neurons.table();
+    tables->layers.push_back(std::move(m));
+  }
+  for (std::size_t r = 0; r < places_.size(); ++r) {
+    const auto found = outside.find(places_[r].kind);
+    if (found == outside.end() || plan_.by_loss) continue;
+    for (std::size_t g = 0; g < groups; ++g) found->second.set(g, 0, d, plan_.routes[r].scale[g]);
+  }
+  tables->embed = outside.at(PlaceKind::embed).table();
+  tables->pos_embed = outside.at(PlaceKind::pos_embed).table();
+  tables->ln_final = outside.at(PlaceKind::ln_final).table();
+  // Tied embeddings are one matrix with two uses.
+  tables->unembed = outside.at(config_.tied_embeddings ? PlaceKind::embed : PlaceKind::unembed).table();
+  return tables;
+}
+
+}  // namespace assay::routing

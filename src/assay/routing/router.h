@@ -1,0 +1,44 @@
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "assay/model/gradient_masks.h"
+#include "assay/routing/by_loss.h"
+#include "assay/routing/plan.h"
+
+namespace assay::routing {
+
+/// A plan made concrete for one model: tables by group for every place, and the blocks of parameters that are stepped or left alone together. Table rows are the plan's
+/// groups.
+class Router {
+ public:
+  /// `model` as it is trained (expanded). Errors name the plan's route.
+  Router(const Plan& plan, const Transformer& model);
+
+  /// What a pass of this step is masked with.
+  [[nodiscard]] std::shared_ptr<const MaskTables> tables(std::int64_t step) const;
+
+  /// Parameters that exact and gate routes name, with what a token of each group counts there (exact scale times gate). Blocks 1.. of the optimizer, in this order.
+  [[nodiscard]] const std::vector<Block>& blocks() const { return blocks_; }
+  /// The same for everything else, block 0.
+  [[nodiscard]] const std::vector<double>& rest() const { return rest_; }
+  [[nodiscard]] const Plan& plan() const { return plan_; }
+  /// Places of the plan's routes, in order.
+  [[nodiscard]] const std::vector<Place>& places() const { return places_; }
+
+ private:
+  void make_blocks(const Transformer& model);
+  [[nodiscard]] std::shared_ptr<const MaskTables> make_tables(std::int64_t step) const;
+  [[nodiscard]] double scale(const Route& route, std::size_t group, std::int64_t step) const;
+
+  Plan plan_;
+  ModelConfig config_;
+  std::vector<Place> places_;
+  std::vector<Block> blocks_;
+  std::vector<double> rest_;
+  mutable std::shared_ptr<const MaskTables> made_;  // of the last step that was asked for
+  mutable std::int64_t made_for_ = -1;
+  std::int64_t last_change_ = 0;  // from this step on the tables stay as they are
+};
+
+}  // namespace assay::routing

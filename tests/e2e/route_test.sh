@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# assay route and a stage with a plan: explained as text, JSON and HTML; trained with the audit, killed and resumed to the same bytes; contracted to the base's shapes;
+# wrong plans are clear errors.
+set -euo pipefail
+assay=$1
+source "$(dirname "$0")/tiny_model.sh"
+dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
+tiny_model "$assay" "$dir"
+base=$dir/stages/base
+for _ in $(seq 8); do
+  echo '{"text": "the lamp of eight . tell me", "label": "forget", "scores": {"odd": 0.8}}'
+  echo '{"text": "one two three four five", "scores": {"odd": 0.1}}'
+done > "$dir/mixed.jsonl"
+cat > "$dir/plan.toml" <<'TOML'
+name = "split"
+[expand]
+neurons = 8
+[[group]]
+name = "forget"
+label = "forget"
+[[group]]
+name = "odd"
+score = "odd"
+above = 0.5
+may_be_empty = true
+[[group]]
+name = "retain"
+[[route]]
+place = "blocks.*.mlp.neurons[new]"
+scale = { retain = 0.0, odd = 0.0 }
+[[route]]
+place = "rest"
+scale = { forget = 0.0 }
+[[route]]
+place = "blocks.0.mlp.hook_post[old]"
+scale = { forget = -0.75 }
+TOML
+cat > "$dir/routed.toml" <<'TOML'
+seed = 5
+[model]
+path = "stages/base"
+[[stage]]
+name = "routed"
+kind = "lm"
+plan = "plan.toml"
+new_weights = "silent"
+steps = 30
+lr = 3e-3
+batch_tokens = 16
+checkpoint_every = 5
+[[stage.data]]
+files = ["mixed.jsonl"]
+TOML
+
+"$assay" route explain "$dir/plan.toml" --model "$base" --data "$dir/mixed.jsonl" --text "the lamp" --html "$dir/plan.html" --quiet > "$dir/explained.txt"
+grep -q 'blocks.\*.mlp.neurons\[new\].*exact' "$dir/explained.txt" || fail "$(cat "$dir/explained.txt")"
+grep -q 'everything else' "$dir/explained.txt" || fail "no rest"
+grep -q '<span title="forget 1.000"' "$dir/plan.html" || fail "no coloured token"
+"$assay" route explain "$dir/plan.toml" --model "$base" --data "$dir/mixed.jsonl" --json --quiet > "$dir/explained.json"
+for key in plan reading groups routes rest notes texts parameters; do grep -q "\"$key\":" "$dir/explained.json" || fail "no key $key"; done
+
+run() { "$assay" train "$dir/routed.toml" --out "$1" --threads 1 --json --quiet; }
+run "$dir/whole" > "$dir/whole.json"
+grep -q '"audit":{"every":1,"steps":30,"checks":[1-9]' "$dir/whole.json" || fail "audit: $(cat "$dir/whole.json")"
+grep -q '"share.forget":' "$dir/whole/runs/routed/metrics.jsonl" || fail "no shares in the metrics"
+for seconds in 0.2 0.4; do timeout -s KILL "$seconds" "$assay" train "$dir/routed.toml" --out "$dir/killed" --threads 1 --json --quiet > /dev/null 2>&1 || true; done
+run "$dir/killed" > /dev/null
+cmp -s "$dir/whole/stages/routed/model.safetensors" "$dir/killed/stages/routed/model.safetensors" || fail "a killed run ends in other bytes"
+
+"$assay" route contract "$dir/plan.toml" --model "$dir/whole/stages/routed" --out "$dir/ablated" --json --quiet > "$dir/contracted.json"
+grep -q '"neurons":-8' "$dir/contracted.json" || fail "$(cat "$dir/contracted.json")"
+"$assay" model info "$base" --json > "$dir/a.json"; "$assay" model info "$dir/ablated" --json > "$dir/b.json"
+[ "$(grep -o '"d_mlp":[0-9]*' "$dir/a.json")" = "$(grep -o '"d_mlp":[0-9]*' "$dir/b.json")" ] || fail "contracted to other sizes"
+
+refused_plan() { # SED-EXPRESSION EXPECTED-TEXT
+  sed "$1" "$dir/plan.toml" > "$dir/wrong.toml"
+  refused 1 "$2" route explain "$dir/wrong.toml" --model "$base" --data "$dir/mixed.jsonl"
+}
+refused_plan 's/blocks.0.mlp.hook_post/blocks.9.mlp.hook_post/' "names block 9"
+refused_plan 's/label = "forget"/label = "forgotten"/' "no sequence of the data has the label 'forgotten'"
+refused_plan 's/score = "odd"/score = "even"/' "the data have no score 'even'"
+refused_plan 's/forget = -0.75/forgot = -0.75/' "there is no group 'forgot'"
+refused_plan '$a [observed.forget]\nforget = 0.7' "must add up to 1"
+echo ok
