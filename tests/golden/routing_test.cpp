@@ -1,5 +1,5 @@
-// Gradient masks against the reference's gradients: the published activation form v' = m v + (1 - m) stopgrad(v), as hooks and as masks of the pass, and exact
-// parameter masks in both readings.
+// Gradient masks against the reference's gradients: the published activation form v' = m v + (1 - m) stopgrad(v), as hooks and as masks of
+// the pass, and exact parameter masks in both readings.
 #include "assay/model/gradient_masks.h"
 #include "assay/routing/by_loss.h"
 #include "model_support.h"
@@ -162,8 +162,10 @@ void check_exact(Account& account, const Setting& at, const NamedTensors& golden
     for (const auto& [name, of] : factors) {
       const std::string prefix = reading + "." + name + ".";
       if (golden.lower_bound(prefix) == golden.end() || golden.lower_bound(prefix)->first.rfind(prefix, 0) != 0) continue;
-      if (reading == "by_use_token") exact.by_use(of.first, of.second);
-      else exact.by_loss(of.first, of.second);
+      if (reading == "by_use_token")
+        exact.by_use(of.first, of.second);
+      else
+        exact.by_loss(of.first, of.second);
       check_gradients(account, at, golden, prefix);
     }
   }
@@ -194,7 +196,8 @@ int assay::golden::routing() {
       model.set_requires_grad(true);
       const NamedTensors unmasked = SafetensorsFile(entry.path() / "unmasked.safetensors").all();
       const golden::Setting setting(model, unmasked.at("input_ids"));
-      account.run_case(family + "/unmasked", [&] { golden::check_published(account, setting, unmasked, golden::kSites.at("mlp_post"), true); });
+      account.run_case(family + "/unmasked",
+                       [&] { golden::check_published(account, setting, unmasked, golden::kSites.at("mlp_post"), true); });
       for (const auto& file : fs::directory_iterator(entry.path() / "published")) {
         const SafetensorsFile vectors(file.path());
         for (const bool as_hooks : {true, false}) {

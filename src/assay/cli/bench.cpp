@@ -57,8 +57,9 @@ void TrainingStep::run(const GradientMasks* masks) const {
 
 Json TrainingStep::shape() const {
   const ModelConfig& c = model_.config;
-  return Json{{"family", c.family}, {"n_layers", c.n_layers}, {"d_model", c.d_model}, {"n_heads", c.n_heads}, {"d_mlp", c.d_mlp},
-              {"d_vocab", c.d_vocab}, {"tied", c.tied_embeddings}, {"sequences", batch_.n_sequences()}, {"length", batch_.offsets[1]}};
+  return Json{{"family", c.family},         {"n_layers", c.n_layers}, {"d_model", c.d_model},      {"n_heads", c.n_heads},
+              {"d_mlp", c.d_mlp},           {"d_vocab", c.d_vocab},   {"tied", c.tied_embeddings}, {"sequences", batch_.n_sequences()},
+              {"length", batch_.offsets[1]}};
 }
 
 namespace {
@@ -188,7 +189,8 @@ void add_bench(CLI::App& app, Context& context) {
                     result["peak_rss_mb"].get<double>(), 100 * result["spread"].get<double>());
       text += line;
       if (result.contains("overhead_ratio_cpu")) {
-        std::snprintf(line, sizeof line, "%-24s%12.3f times the CPU time of the plain step\n", "", result["overhead_ratio_cpu"].get<double>());
+        std::snprintf(line, sizeof line, "%-24s%12.3f times the CPU time of the plain step\n", "",
+                      result["overhead_ratio_cpu"].get<double>());
         text += line;
       }
       all.push_back(result);

@@ -32,9 +32,10 @@ scale = { forget = 0.0 }
 )";
 }
 
-/// A step under the plan in turns with the plain step of the same model. Each token looks up its weight by the next token, as in training; every fifth sequence is one
-/// that is to be forgotten.
-Work routed(const Context& context, const ModelConfig& config, std::int64_t sequences, std::int64_t length, const std::string& toml, bool soft) {
+/// A step under the plan in turns with the plain step of the same model. Each token looks up its weight by the next token, as in training;
+/// every fifth sequence is one that is to be forgotten.
+Work routed(const Context& context, const ModelConfig& config, std::int64_t sequences, std::int64_t length, const std::string& toml,
+            bool soft) {
   struct State {
     TrainingStep step;
     routing::Router router;

@@ -15,7 +15,8 @@ namespace {
 using namespace routing;
 
 // Hues of groups in the HTML view, told apart in light and dark; a mixed token takes a mix.
-constexpr int kHues[][3] = {{194, 65, 12}, {37, 99, 235}, {21, 128, 61}, {147, 51, 234}, {202, 138, 4}, {219, 39, 119}, {14, 116, 144}, {100, 116, 139}};
+constexpr int kHues[][3] = {{194, 65, 12}, {37, 99, 235},  {21, 128, 61},  {147, 51, 234},
+                            {202, 138, 4}, {219, 39, 119}, {14, 116, 144}, {100, 116, 139}};
 
 std::string colour(const std::vector<double>& shares, double opacity) {
   double mix[3] = {0, 0, 0};
@@ -34,10 +35,13 @@ std::string coloured_text(const std::vector<ExplainedToken>& tokens, const Json&
     double sum = 0;
     for (std::size_t g = 0; g < token.shares.size(); ++g) {
       sum += token.shares[g];
-      if (token.shares[g] > 0) title += (title.empty() ? "" : ", ") + groups[g]["name"].get<std::string>() + " " + html::fixed(token.shares[g], 3);
+      if (token.shares[g] > 0)
+        title += (title.empty() ? "" : ", ") + groups[g]["name"].get<std::string>() + " " + html::fixed(token.shares[g], 3);
     }
     const std::string text = html::escape(token.text);
-    html += sum > 0 ? "<span title=\"" + html::escape(title) + "\" style=\"background:" + colour(token.shares, 0.28) + "\">" + text + "</span>" : text;
+    html += sum > 0
+                ? "<span title=\"" + html::escape(title) + "\" style=\"background:" + colour(token.shares, 0.28) + "\">" + text + "</span>"
+                : text;
   }
   return html + "</p>";
 }
@@ -50,12 +54,14 @@ std::string page_of(const Json& e, const std::vector<std::vector<ExplainedToken>
     const Json& group = e["groups"][g];
     std::vector<double> own(e["groups"].size(), 0.0);
     own[g] = 1;
-    rows.push_back({"<span class=\"chip\" style=\"background:" + colour(own, 1) + "\">" + html::escape(group["name"].get<std::string>()) + "</span>",
-                    html::escape(group["rule"].get<std::string>())});
+    rows.push_back(
+        {"<span class=\"chip\" style=\"background:" + colour(own, 1) + "\">" + html::escape(group["name"].get<std::string>()) + "</span>",
+         html::escape(group["rule"].get<std::string>())});
     if (counted) rows.back().push_back(html::fixed(group["tokens"].get<double>(), 0));
   }
-  body += html::table(counted ? std::vector<std::string>{"group", "takes", "tokens of the data"} : std::vector<std::string>{"group", "takes"}, rows,
-                      counted ? std::vector<std::size_t>{2} : std::vector<std::size_t>{});
+  body +=
+      html::table(counted ? std::vector<std::string>{"group", "takes", "tokens of the data"} : std::vector<std::string>{"group", "takes"},
+                  rows, counted ? std::vector<std::size_t>{2} : std::vector<std::size_t>{});
   body += "<h2>What a token's gradient counts</h2>";
   std::vector<std::string> head = {"place", "mode"};
   std::vector<std::size_t> numeric;
@@ -73,7 +79,10 @@ std::string page_of(const Json& e, const std::vector<std::vector<ExplainedToken>
   row("everything else", "", e["rest"]);
   body += html::table(head, rows, numeric);
   for (const Json& note : e["notes"]) body += "<p class=\"caption\">" + html::escape(note.get<std::string>()) + "</p>";
-  if (!texts.empty()) body += "<h2>Where each token's gradient goes</h2><p class=\"caption\">The colour of a token is the group that its prediction belongs to.</p>";
+  if (!texts.empty())
+    body +=
+        "<h2>Where each token's gradient goes</h2><p class=\"caption\">The colour of a token is the group that its prediction belongs "
+        "to.</p>";
   for (const auto& tokens : texts) body += coloured_text(tokens, e["groups"]);
   return html::page("Plan " + e["plan"].get<std::string>(), body);
 }
@@ -93,7 +102,8 @@ void explain_plan(const Context& context, const ExplainArguments& a) {
   const Router router(plan, larger);
   std::vector<RoutedExample> data;
   const auto add = [&](const LabelledDocument& document) {
-    for (RoutedExample& piece : routed_examples(document, model.tokenizer, -1, -1, model.transformer.config.n_ctx)) data.push_back(std::move(piece));
+    for (RoutedExample& piece : routed_examples(document, model.tokenizer, -1, -1, model.transformer.config.n_ctx))
+      data.push_back(std::move(piece));
   };
   if (!a.data.empty()) {
     for (const LabelledDocument& document : read_labelled_documents(a.data, a.label)) add(document);
@@ -104,7 +114,9 @@ void explain_plan(const Context& context, const ExplainArguments& a) {
   std::vector<std::vector<ExplainedToken>> coloured;
   Json tokens = Json::array();
   if (!data.empty()) {
-    if (!plan.probes.empty()) throw Error("route explain", "the plan has probes, whose scores are made when training begins", "explain it without --data and --text");
+    if (!plan.probes.empty())
+      throw Error("route explain", "the plan has probes, whose scores are made when training begins",
+                  "explain it without --data and --text");
     Plan lenient = plan;  // a few texts need not hold every group
     for (Group& group : lenient.groups) group.may_be_empty = group.may_be_empty || a.data.empty();
     rules.emplace(lenient, model.tokenizer, data, observed_labels(n_data > 0 ? plan : Plan{}, data, Rng(context.seed).fork("observed")));
@@ -131,12 +143,17 @@ void contract_model(const Context& context, const std::string& plan, const std::
   model.transformer = contract(model.transformer, expansion);
   save_language_model(out, model, c10::kFloat);
   const auto after = model.transformer.config.parameters();
-  context.print(Json{{"path", out}, {"neurons", -expansion.neurons}, {"heads", -expansion.heads}, {"parameters_before", before}, {"parameters", after}},
-                out + ": " + std::to_string(expansion.neurons) + " neurons and " + std::to_string(expansion.heads) + " heads a layer less, " +
-                    std::to_string(before) + " parameters before, " + std::to_string(after) + " now\n");
+  context.print(Json{{"path", out},
+                     {"neurons", -expansion.neurons},
+                     {"heads", -expansion.heads},
+                     {"parameters_before", before},
+                     {"parameters", after}},
+                out + ": " + std::to_string(expansion.neurons) + " neurons and " + std::to_string(expansion.heads) +
+                    " heads a layer less, " + std::to_string(before) + " parameters before, " + std::to_string(after) + " now\n");
 }
 
-constexpr const char* kPlanFooter = R"(Example: assay route explain era.toml --model smollm2 --text "A tree stood in the forest." --html era.html
+constexpr const char* kPlanFooter =
+    R"(Example: assay route explain era.toml --model smollm2 --text "A tree stood in the forest." --html era.html
 
   name = "era"
   [expand]
@@ -174,7 +191,8 @@ void add_route_plan(CLI::App& route, Context& context) {
     std::string plan, model, out;
   };
   const auto c = std::make_shared<ContractArguments>();
-  CLI::App* contract = route.add_subcommand("contract", "Take out what a plan's [expand] put in: smaller tensors, an ordinary Hugging Face folder");
+  CLI::App* contract =
+      route.add_subcommand("contract", "Take out what a plan's [expand] put in: smaller tensors, an ordinary Hugging Face folder");
   contract->add_option("PLAN", c->plan, "TOML file")->required();
   contract->add_option("--model", c->model, "The trained, expanded model")->required();
   contract->add_option("--out", c->out, "Folder to write")->required();

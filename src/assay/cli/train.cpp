@@ -113,7 +113,8 @@ class StageData {
     for (const std::string& file : files(section)) {
       if (part.name.empty()) part.name = fs::path(file).stem().string();
       for (const auto& document : routing::read_labelled_documents(recipe_.path(file), label)) {
-        for (auto& piece : routing::routed_examples(document, model_.tokenizer, bos, eos, max_tokens_)) part.examples.push_back(std::move(piece));
+        for (auto& piece : routing::routed_examples(document, model_.tokenizer, bos, eos, max_tokens_))
+          part.examples.push_back(std::move(piece));
       }
     }
     section.done();
@@ -224,11 +225,13 @@ struct Stage {
 };
 
 /// plan = "plan.toml" in a stage of kind lm: the same loss, routed. Stages behind it see the model as it was expanded.
-void read_plan_of(Stage& stage, const Recipe& recipe, const LanguageModel& model, const TomlTable& section, Transformer& shape, Progress& progress) {
+void read_plan_of(Stage& stage, const Recipe& recipe, const LanguageModel& model, const TomlTable& section, Transformer& shape,
+                  Progress& progress) {
   if (section.string("kind") != "lm") throw Error("recipe", section.where() + ": a plan goes with kind \"lm\"");
   const routing::Plan plan = routing::read_plan(recipe.path(section.string("plan")));
   const std::string added = section.string("new_weights", "random");
-  if (added != "random" && added != "silent") throw Error("recipe", section.where() + ": new_weights is '" + added + "', expected random or silent");
+  if (added != "random" && added != "silent")
+    throw Error("recipe", section.where() + ": new_weights is '" + added + "', expected random or silent");
   stage.new_weights = added == "silent" ? routing::NewWeights::silent : routing::NewWeights::random;
   shape = routing::expand(shape, plan.expand, stage.new_weights, Rng(stage.seed).fork("expand"));
   (void)config_to_hf(shape.config);  // what the family cannot say is an error now, not after the training
@@ -245,15 +248,21 @@ void read_plan_of(Stage& stage, const Recipe& recipe, const LanguageModel& model
 
 /// Settings and data of a stage. All stages are read before the first one trains, so that a mistake in the last costs nothing.
 Stage read_stage(const Recipe& recipe, const LanguageModel& model, const TomlTable& section, Transformer& shape, const Context& context) {
-  Stage stage{.name = section.string("name"), .options = {}, .objective = nullptr, .stored = c10::kFloat, .seed = Rng(recipe.seed).fork(section.string("name")).next_u64()};
+  Stage stage{.name = section.string("name"),
+              .options = {},
+              .objective = nullptr,
+              .stored = c10::kFloat,
+              .seed = Rng(recipe.seed).fork(section.string("name")).next_u64()};
   if (stage.name.empty() || stage.name.find_first_of("/\\") != std::string::npos || stage.name.front() == '.') {
     throw Error("recipe", section.where() + ": name '" + stage.name + "' cannot name a folder");
   }
   TrainOptions defaults;
   defaults.precision = context.precision();
   stage.options = train_options_from(section, defaults);
-  if (section.has("plan")) read_plan_of(stage, recipe, model, section, shape, *context.progress);
-  else stage.objective = objective_of(recipe, model, section, stage.seed, *context.progress);
+  if (section.has("plan"))
+    read_plan_of(stage, recipe, model, section, shape, *context.progress);
+  else
+    stage.objective = objective_of(recipe, model, section, stage.seed, *context.progress);
   stage.stored = parse_dtype(section.string("save_dtype", "f32"), section.where() + " save_dtype");
   section.done();
   return stage;
@@ -261,7 +270,8 @@ Stage read_stage(const Recipe& recipe, const LanguageModel& model, const TomlTab
 
 Json run_stage(Stage& stage, LanguageModel& model, const fs::path& out, Progress& progress) {
   if (stage.routed) {
-    model.transformer = routing::expand(model.transformer, stage.routed->router().plan().expand, stage.new_weights, Rng(stage.seed).fork("expand"));
+    model.transformer =
+        routing::expand(model.transformer, stage.routed->router().plan().expand, stage.new_weights, Rng(stage.seed).fork("expand"));
   }
   const TrainResult result = train(model.transformer, *stage.objective, stage.options, out / "runs" / stage.name, progress);
   const fs::path folder = out / "stages" / stage.name;

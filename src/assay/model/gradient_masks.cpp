@@ -9,7 +9,8 @@
 namespace assay {
 
 MaskTable::MaskTable(const Tensor& factors) : factors_(factors.detach().to(at::kCPU, at::kFloat).contiguous()) {
-  if (factors_.dim() != 2) throw Error("masks", "a table of factors has " + std::to_string(factors_.dim()) + " axes, expected rows and units");
+  if (factors_.dim() != 2)
+    throw Error("masks", "a table of factors has " + std::to_string(factors_.dim()) + " axes, expected rows and units");
   data_ = factors_.data_ptr<float>();
   for (std::int32_t r = 0; r < rows(); ++r) {
     const float* of_row = row(r);
@@ -28,7 +29,9 @@ bool RowScale::changes(std::int64_t token) const {
 }
 
 Tensor RowScale::dense() const {
-  const auto index = [](const std::vector<std::int32_t>& row) { return at::tensor(std::vector<std::int64_t>(row.begin(), row.end()), at::kLong); };
+  const auto index = [](const std::vector<std::int32_t>& row) {
+    return at::tensor(std::vector<std::int64_t>(row.begin(), row.end()), at::kLong);
+  };
   const Tensor own = table->factors().index_select(0, index(rows->row));
   if (rows->other.empty()) return own;
   const Tensor weight = at::tensor(rows->weight, at::kFloat).unsqueeze(1);
@@ -49,8 +52,8 @@ void check_masks(const GradientMasks& masks, std::int64_t n_tokens, std::int64_t
   std::int64_t least = INT32_MAX;  // rows of the smallest table
   const auto look = [&](const MaskTablePtr& table) { least = table ? std::min(least, table->rows()) : least; };
   for (const LayerMasks& l : masks.tables->layers) {
-    for (const auto* table : {&l.z, &l.attn_out, &l.resid_mid, &l.post, &l.mlp_out, &l.resid_post, &l.z_gate, &l.post_gate, &l.ln1, &l.qkv, &l.W_O,
-                              &l.b_O, &l.ln2, &l.mlp_in, &l.W_out, &l.b_out}) {
+    for (const auto* table : {&l.z, &l.attn_out, &l.resid_mid, &l.post, &l.mlp_out, &l.resid_post, &l.z_gate, &l.post_gate, &l.ln1, &l.qkv,
+                              &l.W_O, &l.b_O, &l.ln2, &l.mlp_in, &l.W_out, &l.b_out}) {
       look(*table);
     }
   }

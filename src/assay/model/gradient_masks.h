@@ -6,8 +6,9 @@
 
 #include "assay/tensor/tensor.h"
 
-/// Data-dependent masks on gradients, as a forward pass takes them (ForwardOptions::masks). A mask is never a tensor [tokens, units]: each token stores the number of
-/// a row, each place a small table of rows. The routing room makes them from plans; the exact definitions stand in docs/guide/routing.md.
+/// Data-dependent masks on gradients, as a forward pass takes them (ForwardOptions::masks). A mask is never a tensor [tokens, units]: each
+/// token stores the number of a row, each place a small table of rows. The routing room makes them from plans; the exact definitions stand
+/// in docs/guide/routing.md.
 namespace assay {
 
 /// The row that each token of a batch takes from every table: row[t], or mixed, weight[t] * row[t] + (1 - weight[t]) * other[t].
@@ -37,19 +38,21 @@ using MaskTablePtr = std::shared_ptr<const MaskTable>;
 
 /// Tables of one block; null = ones.
 struct LayerMasks {
-  // Activation masks v' = m v + (1 - m) stopgrad(v): factors of the gradient that arrives at a hook point. Units: the value's columns (z: n_heads * d_head).
+  // Activation masks v' = m v + (1 - m) stopgrad(v): factors of the gradient that arrives at a hook point. Units: the value's columns (z:
+  // n_heads * d_head).
   MaskTablePtr z, attn_out, resid_mid, post, mlp_out, resid_post;
   // Forward gates v' = g v, in both directions.
   MaskTablePtr z_gate, post_gate;
-  // Exact parameter masks, by use of a token: factors of a token's part in the gradient of parameters; what goes on to activations stays as it is.
-  MaskTablePtr ln1;      ///< [rows, d_model]
-  MaskTablePtr qkv;      ///< rows of W_Q, W_K, W_V and their biases: [rows, (n_heads + 2 n_kv_heads) * d_head]
-  MaskTablePtr W_O;      ///< columns of W_O: [rows, n_heads * d_head]
-  MaskTablePtr b_O;      ///< [rows, d_model]
-  MaskTablePtr ln2;      ///< [rows, d_model]
-  MaskTablePtr mlp_in;   ///< rows of W_gate and W_in (or of W_in alone) and their biases: [rows, 2 d_mlp or d_mlp]
-  MaskTablePtr W_out;    ///< columns of W_out: [rows, d_mlp]
-  MaskTablePtr b_out;    ///< [rows, d_model]
+  // Exact parameter masks, by use of a token: factors of a token's part in the gradient of parameters; what goes on to activations stays as
+  // it is.
+  MaskTablePtr ln1;     ///< [rows, d_model]
+  MaskTablePtr qkv;     ///< rows of W_Q, W_K, W_V and their biases: [rows, (n_heads + 2 n_kv_heads) * d_head]
+  MaskTablePtr W_O;     ///< columns of W_O: [rows, n_heads * d_head]
+  MaskTablePtr b_O;     ///< [rows, d_model]
+  MaskTablePtr ln2;     ///< [rows, d_model]
+  MaskTablePtr mlp_in;  ///< rows of W_gate and W_in (or of W_in alone) and their biases: [rows, 2 d_mlp or d_mlp]
+  MaskTablePtr W_out;   ///< columns of W_out: [rows, d_mlp]
+  MaskTablePtr b_out;   ///< [rows, d_model]
 };
 
 struct MaskTables {

@@ -48,7 +48,8 @@ Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b, Precision preci
   return y;
 }
 
-std::vector<Tensor> linear_many(const Tensor& x, std::span<const Tensor> W, std::span<const Tensor> b, Precision precision, const RowScale& rows) {
+std::vector<Tensor> linear_many(const Tensor& x, std::span<const Tensor> W, std::span<const Tensor> b, Precision precision,
+                                const RowScale& rows) {
   if (!rows) return ops::linear_many(x, W, b, precision);
   const Tensor factors = rows.dense().to(x.options());
   std::vector<Tensor> outputs;
@@ -57,7 +58,8 @@ std::vector<Tensor> linear_many(const Tensor& x, std::span<const Tensor> W, std:
     const auto out = W[i].size(0);
     const Tensor value = ops::linear(x, W[i].detach(), detached(b[i]), precision);
     Tensor through = ops::linear(x.detach(), W[i], b[i], precision);
-    if (through.requires_grad()) through.register_hook([f = factors.narrow(1, begin, out)](const Tensor& gradient) { return gradient * f; });
+    if (through.requires_grad())
+      through.register_hook([f = factors.narrow(1, begin, out)](const Tensor& gradient) { return gradient * f; });
     outputs.push_back(with_gradient_of(value, through));
     begin += out;
   }
@@ -71,8 +73,8 @@ Tensor norm(const Tensor& x, const Tensor& w, const Tensor& b, const ModelConfig
   return with_gradient_of(value, mask_gradient(plain_norm(x.detach(), w, b, config), scale));
 }
 
-Tensor weighted_cross_entropy(const Tensor& hidden, const Tensor& W_U, std::span<const std::int32_t> targets, std::span<const float> weights,
-                              Precision precision, const RowScale& unembed) {
+Tensor weighted_cross_entropy(const Tensor& hidden, const Tensor& W_U, std::span<const std::int32_t> targets,
+                              std::span<const float> weights, Precision precision, const RowScale& unembed) {
   if (!unembed) return ops::weighted_cross_entropy(hidden, W_U, targets, weights, precision);
   if (has_kernels(hidden)) return fused::weighted_cross_entropy(hidden, W_U, targets, weights, precision, unembed);
   const Tensor value = reference::weighted_cross_entropy(hidden, W_U.detach(), targets, weights, precision);

@@ -37,7 +37,12 @@ void check_batch(const ModelConfig& config, const TokenBatch& batch) {
 class Pass {
  public:
   Pass(const Transformer& model, const TokenBatch& batch, const ForwardOptions& options)
-      : config_(model.config), weights_(model.weights), batch_(batch), precision_(options.precision), hooks_(options.hooks), masks_(options.masks) {
+      : config_(model.config),
+        weights_(model.weights),
+        batch_(batch),
+        precision_(options.precision),
+        hooks_(options.hooks),
+        masks_(options.masks) {
     if (config_.positions == Positions::rope && !batch.positions.empty()) {
       rope_ = ops::rope_table(config_, *std::max_element(batch.positions.begin(), batch.positions.end()) + 1);
     }
@@ -109,7 +114,8 @@ class Pass {
     const ops::Scores scores{config_.score_scale(), config_.window(layer)};
     if (layout_ && !wants_any(prefix, {"ln1.hook_scale", "ln1.hook_normalized", "attn.hook_q", "attn.hook_k", "attn.hook_v",
                                        "attn.hook_rot_q", "attn.hook_rot_k"})) {
-      const Tensor z = fused::attention(x, w, config_, scores, layout_, precision_, {.norm = ln1, .products = in, .gradient = {}, .gate = {}});
+      const Tensor z =
+          fused::attention(x, w, config_, scores, layout_, precision_, {.norm = ln1, .products = in, .gradient = {}, .gate = {}});
       return from_heads(z, w, m, prefix, x);
     }
     const Tensor normed = norm(x, w.ln1_w, w.ln1_b, prefix + "ln1.", ln1);
@@ -130,12 +136,14 @@ class Pass {
     Tensor v = z.reshape({x.size(0), -1});
     v = masked::mask_gradient(masked::gate(v, m.of(&LayerMasks::z_gate)), m.of(&LayerMasks::z));
     if (hooks_) v = at(prefix, "attn.hook_z", v.view(z.sizes())).reshape({x.size(0), -1});
-    return write_back(v, w.W_O, w.b_O, m.of(&LayerMasks::W_O), m.of(&LayerMasks::b_O), x, prefix, "hook_attn_out", m.of(&LayerMasks::attn_out));
+    return write_back(v, w.W_O, w.b_O, m.of(&LayerMasks::W_O), m.of(&LayerMasks::b_O), x, prefix, "hook_attn_out",
+                      m.of(&LayerMasks::attn_out));
   }
 
   /// x + mlp(norm(x)).
   Tensor mlp(const BlockWeights& w, const LayerScales& m, const std::string& prefix, const Tensor& x) const {
-    const RowScale ln2 = m.of(&LayerMasks::ln2), in = m.of(&LayerMasks::mlp_in), gradient = m.of(&LayerMasks::post), gate = m.of(&LayerMasks::post_gate);
+    const RowScale ln2 = m.of(&LayerMasks::ln2), in = m.of(&LayerMasks::mlp_in), gradient = m.of(&LayerMasks::post),
+                   gate = m.of(&LayerMasks::post_gate);
     Tensor post;
     const bool fused_post = layout_ && !wants_any(prefix, {"ln2.hook_scale", "ln2.hook_normalized", "mlp.hook_pre", "mlp.hook_pre_linear"});
     const Tensor normed = fused_post ? Tensor() : norm(x, w.ln2_w, w.ln2_b, prefix + "ln2.", ln2);
@@ -156,8 +164,8 @@ class Pass {
   }
 
   /// residual + y W^T + b, in one operation unless a hook or a mask acts on what is written.
-  Tensor write_back(const Tensor& y, const Tensor& W, const Tensor& b, const RowScale& columns, const RowScale& bias, const Tensor& residual,
-                    const std::string& prefix, const char* place, const RowScale& gradient) const {
+  Tensor write_back(const Tensor& y, const Tensor& W, const Tensor& b, const RowScale& columns, const RowScale& bias,
+                    const Tensor& residual, const std::string& prefix, const char* place, const RowScale& gradient) const {
     if (!wants(prefix + place) && !gradient) return masked::linear(y, W, b, precision_, residual, columns, bias);
     return residual + at(prefix, place, masked::mask_gradient(masked::linear(y, W, b, precision_, {}, columns, bias), gradient));
   }

@@ -11,7 +11,8 @@
 namespace assay::routing {
 namespace {
 
-/// A running hash over f32 runs: four lanes of multiply and rotate, eight bytes each, so that it reads at memory speed. Not cryptographic: it guards against mistakes.
+/// A running hash over f32 runs: four lanes of multiply and rotate, eight bytes each, so that it reads at memory speed. Not cryptographic:
+/// it guards against mistakes.
 class RunHash {
  public:
   void add(const float* values, std::int64_t n) {

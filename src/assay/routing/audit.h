@@ -10,8 +10,9 @@
 
 namespace assay::routing {
 
-/// Proves that what a step does not address does not move: 64-bit hashes over weights and both moments of each block that is left alone, before and after the update.
-/// A hash from the end of the last audited step is used again, so a block that is frozen for long is read once a step, and what moved it between steps is seen as well.
+/// Proves that what a step does not address does not move: 64-bit hashes over weights and both moments of each block that is left alone,
+/// before and after the update. A hash from the end of the last audited step is used again, so a block that is frozen for long is read once
+/// a step, and what moved it between steps is seen as well.
 class Audit {
  public:
   /// Blocks of the optimizer: 0 is what no block holds, then `blocks` in order. every: steps between audits, 1 = all.

@@ -8,8 +8,8 @@
 
 namespace assay::routing {
 
-void backward_by_loss(const std::vector<std::pair<std::string, Tensor>>& parameters, std::span<const Tensor> losses, const std::vector<Block>& blocks,
-                      const std::vector<double>& rest) {
+void backward_by_loss(const std::vector<std::pair<std::string, Tensor>>& parameters, std::span<const Tensor> losses,
+                      const std::vector<Block>& blocks, const std::vector<double>& rest) {
   std::vector<Tensor> sums;
   for (const auto& [name, value] : parameters) {
     sums.push_back(value.grad());

@@ -16,10 +16,10 @@ struct Block {
   std::vector<double> scale;  ///< by group
 };
 
-/// Exact parameter masks in the reading *by loss of a token*: everything that the loss of group g causes, upstream too, reaches a block scaled by scale[g], and what no
-/// block holds by rest[g]. One backward pass for each group over a shared graph; the gradients are added to what the parameters hold. An undefined loss is an empty
-/// group.
-void backward_by_loss(const std::vector<std::pair<std::string, Tensor>>& parameters, std::span<const Tensor> losses, const std::vector<Block>& blocks,
-                      const std::vector<double>& rest);
+/// Exact parameter masks in the reading *by loss of a token*: everything that the loss of group g causes, upstream too, reaches a block
+/// scaled by scale[g], and what no block holds by rest[g]. One backward pass for each group over a shared graph; the gradients are added to
+/// what the parameters hold. An undefined loss is an empty group.
+void backward_by_loss(const std::vector<std::pair<std::string, Tensor>>& parameters, std::span<const Tensor> losses,
+                      const std::vector<Block>& blocks, const std::vector<double>& rest);
 
 }  // namespace assay::routing

@@ -84,10 +84,12 @@ Json explain(const Router& router, const Transformer& model, const Rules* rules)
       partial_kv = partial_kv || begin * group != place.begin || end * group != place.end;
     }
   }
-  if (activation) notes.push_back("activation masks act on what lies before the hook point: the matrix behind it (W_out, W_O) learns from every token");
+  if (activation)
+    notes.push_back("activation masks act on what lies before the hook point: the matrix behind it (W_out, W_O) learns from every token");
   if (partial_kv) notes.push_back("KV heads that query heads of other places use as well belong to the rest");
   if (plan.by_loss) notes.push_back("by the loss of a token: a backward pass for each group that a step has");
-  if (!router.blocks().empty()) notes.push_back("a place that no token of a step reaches is left alone in that step: weights, moments, step count, decay");
+  if (!router.blocks().empty())
+    notes.push_back("a place that no token of a step reaches is left alone in that step: weights, moments, step count, decay");
   return Json{{"plan", plan.name},
               {"reading", plan.by_loss ? "loss" : "use"},
               {"expand", {{"neurons", plan.expand.neurons}, {"heads", plan.expand.heads}}},
@@ -110,7 +112,8 @@ std::string explain_text(const Json& e) {
   std::size_t width = 16;
   for (const Json& r : e["routes"]) width = std::max(width, r["place"].get<std::string>().size() + 2);
   const auto row = [&](const std::string& place, const std::string& mode, const auto& cell) {
-    std::string out = "  " + place + std::string(width - std::min(width, place.size()), ' ') + mode + std::string(12 - std::min<std::size_t>(12, mode.size()), ' ');
+    std::string out = "  " + place + std::string(width - std::min(width, place.size()), ' ') + mode +
+                      std::string(12 - std::min<std::size_t>(12, mode.size()), ' ');
     for (const Json& g : e["groups"]) {
       std::snprintf(line, sizeof line, "%12s", cell(g["name"].get<std::string>()).c_str());
       out += line;
@@ -119,7 +122,8 @@ std::string explain_text(const Json& e) {
   };
   row("place", "mode", [](const std::string& name) { return name; });
   for (const Json& r : e["routes"]) {
-    row(r["place"].get<std::string>(), r["mode"].get<std::string>(), [&](const std::string& name) { return short_number(r["scale"][name].get<double>()); });
+    row(r["place"].get<std::string>(), r["mode"].get<std::string>(),
+        [&](const std::string& name) { return short_number(r["scale"][name].get<double>()); });
     if (r.contains("anneal")) text += "    comes in over steps " + dump(r["anneal"]) + "\n";
   }
   row("everything else", "", [&](const std::string& name) { return short_number(e["rest"][name].get<double>()); });
@@ -127,7 +131,8 @@ std::string explain_text(const Json& e) {
   return text;
 }
 
-std::vector<ExplainedToken> explain_tokens(const Rules& rules, const Tokenizer& tokenizer, const RoutedExample& sequence, std::size_t n_groups) {
+std::vector<ExplainedToken> explain_tokens(const Rules& rules, const Tokenizer& tokenizer, const RoutedExample& sequence,
+                                           std::size_t n_groups) {
   TokenRows rows;
   rules.rows(sequence, sequence.label, Rng(0), rows);
   std::vector<ExplainedToken> tokens;

@@ -8,7 +8,8 @@
 
 namespace assay::routing {
 
-/// Which data reaches which parameters: {"plan","reading","groups":[{"name","rule","tokens"}],"routes":[{"place","mode","parameters","scale":{group: number},"anneal"}],
+/// Which data reaches which parameters:
+/// {"plan","reading","groups":[{"name","rule","tokens"}],"routes":[{"place","mode","parameters","scale":{group: number},"anneal"}],
 /// "rest":{group: number},"notes":[...]}. `rules` (null = no data) adds how many tokens of the data each group has.
 Json explain(const Router& router, const Transformer& model, const Rules* rules);
 /// The same for people.
@@ -19,6 +20,7 @@ struct ExplainedToken {
   std::string text;
   std::vector<double> shares;
 };
-std::vector<ExplainedToken> explain_tokens(const Rules& rules, const Tokenizer& tokenizer, const RoutedExample& sequence, std::size_t n_groups);
+std::vector<ExplainedToken> explain_tokens(const Rules& rules, const Tokenizer& tokenizer, const RoutedExample& sequence,
+                                           std::size_t n_groups);
 
 }  // namespace assay::routing

@@ -15,22 +15,24 @@ std::vector<LabelledDocument> read_labelled_documents(const std::filesystem::pat
     const Json scores = value_or(object, "scores", Json::object(), where);
     if (!scores.is_object()) throw Error("data", where + ": 'scores' is no object of numbers or lists of numbers");
     for (const auto& [name, value] : scores.items()) {
-      document.scores[name] = value.is_array() ? require<std::vector<float>>(scores, name, where) : std::vector<float>{require<float>(scores, name, where)};
+      document.scores[name] =
+          value.is_array() ? require<std::vector<float>>(scores, name, where) : std::vector<float>{require<float>(scores, name, where)};
     }
     documents.push_back(std::move(document));
   });
   return documents;
 }
 
-std::vector<RoutedExample> routed_examples(const LabelledDocument& document, const Tokenizer& tokenizer, TokenId bos, TokenId eos, std::int64_t max_tokens) {
+std::vector<RoutedExample> routed_examples(const LabelledDocument& document, const Tokenizer& tokenizer, TokenId bos, TokenId eos,
+                                           std::int64_t max_tokens) {
   const Example whole = document_example(tokenizer, document.text, bos, eos);
   const auto n_text = whole.ids.size() - (bos >= 0 ? 1U : 0U) - (eos >= 0 ? 1U : 0U);
   std::map<std::string, std::vector<float>> scores = document.scores;
   for (auto& [name, values] : scores) {
     if (values.size() == 1) continue;
     if (values.size() != n_text || n_text == 0) {
-      throw Error("data", document.where + ": score '" + name + "' has " + std::to_string(values.size()) + " numbers, the text has " + std::to_string(n_text) +
-                              " tokens of this model");
+      throw Error("data", document.where + ": score '" + name + "' has " + std::to_string(values.size()) + " numbers, the text has " +
+                              std::to_string(n_text) + " tokens of this model");
     }
     if (bos >= 0) values.insert(values.begin(), values.front());
     if (eos >= 0) values.push_back(values.back());

@@ -11,13 +11,14 @@ namespace assay::routing {
 namespace {
 
 constexpr const char* kExamples =
-    "places are blocks.0-4.mlp.hook_post[0:64], attn.hook_z[head], hook_attn_out, hook_resid_mid, hook_mlp_out, hook_resid_post[dimension], mlp.neurons[...], "
+    "places are blocks.0-4.mlp.hook_post[0:64], attn.hook_z[head], hook_attn_out, hook_resid_mid, hook_mlp_out, "
+    "hook_resid_post[dimension], mlp.neurons[...], "
     "attn.heads[...], blocks.3, embed, pos_embed, ln_final, unembed, rest";
 
 const std::vector<std::pair<std::string_view, PlaceKind>> kInBlock = {
-    {"mlp.hook_post", PlaceKind::post},       {"attn.hook_z", PlaceKind::z},           {"hook_attn_out", PlaceKind::attn_out},
-    {"hook_resid_mid", PlaceKind::resid_mid}, {"hook_mlp_out", PlaceKind::mlp_out},    {"hook_resid_post", PlaceKind::resid_post},
-    {"mlp.neurons", PlaceKind::neurons},      {"attn.heads", PlaceKind::heads},        {"", PlaceKind::layer}};
+    {"mlp.hook_post", PlaceKind::post},       {"attn.hook_z", PlaceKind::z},        {"hook_attn_out", PlaceKind::attn_out},
+    {"hook_resid_mid", PlaceKind::resid_mid}, {"hook_mlp_out", PlaceKind::mlp_out}, {"hook_resid_post", PlaceKind::resid_post},
+    {"mlp.neurons", PlaceKind::neurons},      {"attn.heads", PlaceKind::heads},     {"", PlaceKind::layer}};
 const std::vector<std::pair<std::string_view, PlaceKind>> kOutside = {{"embed", PlaceKind::embed},
                                                                       {"pos_embed", PlaceKind::pos_embed},
                                                                       {"ln_final", PlaceKind::ln_final},
@@ -47,7 +48,8 @@ class PlaceReader {
       place.kind = kind(kInBlock, dot == std::string_view::npos ? std::string_view() : name.substr(dot + 1));
     } else {
       place.kind = kind(kOutside, name);
-      if (place.kind == PlaceKind::pos_embed && config_.positions != Positions::learned) fail("does not exist: the model has no learned positions");
+      if (place.kind == PlaceKind::pos_embed && config_.positions != Positions::learned)
+        fail("does not exist: the model has no learned positions");
     }
     const auto n = n_units(place.kind);
     if (!units.empty() && n == 0) fail("takes no units in brackets");
@@ -56,7 +58,9 @@ class PlaceReader {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& message) const { throw Error("plan", where_ + ": place '" + std::string(text_) + "' " + message, kExamples); }
+  [[noreturn]] void fail(const std::string& message) const {
+    throw Error("plan", where_ + ": place '" + std::string(text_) + "' " + message, kExamples);
+  }
 
   PlaceKind kind(const std::vector<std::pair<std::string_view, PlaceKind>>& known, std::string_view name) const {
     for (const auto& [spelling, kind] : known) {
@@ -68,7 +72,8 @@ class PlaceReader {
   std::int64_t number(std::string_view digits) const {
     std::int64_t value = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    if (error != std::errc() || end != digits.data() + digits.size() || digits.empty()) fail("has '" + std::string(digits) + "' where a number is expected");
+    if (error != std::errc() || end != digits.data() + digits.size() || digits.empty())
+      fail("has '" + std::string(digits) + "' where a number is expected");
     return value;
   }
 
@@ -111,7 +116,8 @@ class PlaceReader {
   std::pair<std::int64_t, std::int64_t> range(std::string_view units, std::int64_t n, PlaceKind kind) const {
     if (units.empty()) return {0, n};
     if (units == "new" || units == "old") {
-      const bool of_mlp = kind == PlaceKind::post || kind == PlaceKind::neurons, of_attention = kind == PlaceKind::z || kind == PlaceKind::heads;
+      const bool of_mlp = kind == PlaceKind::post || kind == PlaceKind::neurons,
+                 of_attention = kind == PlaceKind::z || kind == PlaceKind::heads;
       const auto added = of_mlp ? expansion_.neurons : of_attention ? expansion_.heads : 0;
       if (added == 0) fail("speaks of [" + std::string(units) + "] units, and the plan expands none there ([expand] neurons, heads)");
       return units == "new" ? std::pair{n - added, n} : std::pair{std::int64_t{0}, n - added};
@@ -183,20 +189,22 @@ std::vector<ParameterSlice> parameter_slices(const Place& place, const Transform
         break;
       }
       case PlaceKind::layer:
-        for (const Tensor* t : {&b.ln1_w, &b.ln1_b, &b.W_Q, &b.W_K, &b.W_V, &b.b_Q, &b.b_K, &b.b_V, &b.W_O, &b.b_O, &b.ln2_w, &b.ln2_b, &b.W_gate, &b.W_in,
-                                &b.W_out, &b.b_gate, &b.b_in, &b.b_out}) {
+        for (const Tensor* t : {&b.ln1_w, &b.ln1_b, &b.W_Q, &b.W_K, &b.W_V, &b.b_Q, &b.b_K, &b.b_V, &b.W_O, &b.b_O, &b.ln2_w, &b.ln2_b,
+                                &b.W_gate, &b.W_in, &b.W_out, &b.b_gate, &b.b_in, &b.b_out}) {
           whole(*t);
         }
         break;
       default:
-        throw Error("plan", "place '" + place.text + "' is a value, not a set of parameters", "use mlp.neurons, attn.heads or a whole block");
+        throw Error("plan", "place '" + place.text + "' is a value, not a set of parameters",
+                    "use mlp.neurons, attn.heads or a whole block");
     }
   }
   if (place.kind == PlaceKind::embed) whole(w.W_E);
   if (place.kind == PlaceKind::pos_embed) whole(w.W_pos);
   if (place.kind == PlaceKind::ln_final) whole(w.ln_final_w), whole(w.ln_final_b);
   if (place.kind == PlaceKind::unembed) {
-    if (model.config.tied_embeddings) throw Error("plan", "place 'unembed' is the same matrix as 'embed' in this model (tied embeddings)", "name embed alone");
+    if (model.config.tied_embeddings)
+      throw Error("plan", "place 'unembed' is the same matrix as 'embed' in this model (tied embeddings)", "name embed alone");
     whole(w.W_U);
   }
   if (slices.empty()) throw Error("plan", "place '" + place.text + "' holds no parameter of its own");

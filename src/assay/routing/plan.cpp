@@ -30,7 +30,8 @@ Group group_from(const TomlTable& table) {
   g.below = optional_number(table, "below");
   if (g.score.empty() && (g.above || g.below)) refuse(table.where(), "above and below need a score");
   g.chance = table.number("chance", 1.0);
-  if (!(g.chance > 0 && g.chance <= 1)) refuse(table.where(), "chance is " + std::to_string(g.chance) + ", must lie above 0 and not above 1");
+  if (!(g.chance > 0 && g.chance <= 1))
+    refuse(table.where(), "chance is " + std::to_string(g.chance) + ", must lie above 0 and not above 1");
   if (table.has("frequency")) {
     const TomlTable f = table.table("frequency");
     TokenFrequency frequency;
@@ -48,8 +49,10 @@ Group group_from(const TomlTable& table) {
   g.remainder = table.string("remainder", "");
   g.may_be_empty = table.boolean("may_be_empty", false);
   const bool soft = g.frequency || (!g.score.empty() && !g.above && !g.below);
-  if (soft && g.remainder.empty()) refuse(table.where(), "a soft membership (frequency, or a score without above and below) needs a remainder");
-  if (!soft && !g.remainder.empty()) refuse(table.where(), "remainder '" + g.remainder + "' is for soft memberships (frequency, or a score without above and below)");
+  if (soft && g.remainder.empty())
+    refuse(table.where(), "a soft membership (frequency, or a score without above and below) needs a remainder");
+  if (!soft && !g.remainder.empty())
+    refuse(table.where(), "remainder '" + g.remainder + "' is for soft memberships (frequency, or a score without above and below)");
   table.done();
   return g;
 }
@@ -62,11 +65,15 @@ Mode mode_from(const TomlTable& table, const std::string& place) {
   const bool hook = place.find("hook_") != std::string::npos;
   const std::string mode = table.string("mode", hook ? "activation" : "exact");
   if (mode == "activation") {
-    if (!hook) refuse(table.where(), "mode activation acts at hook points, and '" + place + "' is a set of parameters", "name mlp.hook_post or attn.hook_z");
+    if (!hook)
+      refuse(table.where(), "mode activation acts at hook points, and '" + place + "' is a set of parameters",
+             "name mlp.hook_post or attn.hook_z");
     return Mode::activation;
   }
   if (mode == "exact") {
-    if (hook) refuse(table.where(), "mode exact acts on parameters, and '" + place + "' is a value", "name mlp.neurons, attn.heads or a whole block");
+    if (hook)
+      refuse(table.where(), "mode exact acts on parameters, and '" + place + "' is a value",
+             "name mlp.neurons, attn.heads or a whole block");
     return Mode::exact;
   }
   if (mode == "gate") return Mode::gate;
@@ -90,7 +97,8 @@ Route route_from(const TomlTable& table, const Plan& plan) {
   scale.done();
   if (table.has("anneal")) {
     const auto steps = table.numbers("anneal");
-    if (steps.size() != 2 || !(steps[0] >= 0 && steps[1] > steps[0])) refuse(table.where(), "anneal must be two steps, [begin, end], the second later");
+    if (steps.size() != 2 || !(steps[0] >= 0 && steps[1] > steps[0]))
+      refuse(table.where(), "anneal must be two steps, [begin, end], the second later");
     if (route.mode != Mode::activation) refuse(table.where(), "anneal is for activation masks");
     route.anneal = {static_cast<std::int64_t>(steps[0]), static_cast<std::int64_t>(steps[1])};
   }
@@ -142,7 +150,8 @@ Plan plan_from(const TomlTable& table, const std::filesystem::path& folder) {
     Group group = group_from(section);
     for (const Group& before : plan.groups) {
       if (before.name == group.name) refuse(section.where(), "two groups are named '" + group.name + "'");
-      if (unconditional(before)) refuse(section.where(), "group '" + before.name + "' takes every token that is left, so '" + group.name + "' can never have any");
+      if (unconditional(before))
+        refuse(section.where(), "group '" + before.name + "' takes every token that is left, so '" + group.name + "' can never have any");
     }
     plan.groups.push_back(std::move(group));
   }

@@ -13,25 +13,26 @@
 
 namespace assay::routing {
 
-/// Token-frequency weights as in TinyStories ERA (Cloud et al. 2024, section 4.2.2): a token's membership is sigmoid(scale * (r - 1/r) + bias), r = its frequency in
-/// sequences of the group's label over that in all others, with pseudo-counts for each entry of the vocabulary.
+/// Token-frequency weights as in TinyStories ERA (Cloud et al. 2024, section 4.2.2): a token's membership is sigmoid(scale * (r - 1/r) +
+/// bias), r = its frequency in sequences of the group's label over that in all others, with pseudo-counts for each entry of the vocabulary.
 struct TokenFrequency {
   double scale = 1.0, bias = -4.0;
   double pseudo_own = 1.0, pseudo_other = 20.0;
   std::int64_t max_sequences = 25000;  ///< counted on each side
 };
 
-/// Which tokens belong to a group. The first group whose conditions all hold takes the token; a group without conditions takes what is left.
+/// Which tokens belong to a group. The first group whose conditions all hold takes the token; a group without conditions takes what is
+/// left.
 struct Group {
   std::string name;
-  std::optional<std::string> label;             ///< of the sequence, as the rules see it (Plan::observed)
-  std::vector<std::string> tokens, ngrams;      ///< texts; a token belongs that is one of them, or stands in one of the runs
-  std::string at = "target";                    ///< rules about tokens look at the token that is predicted ("target") or at the one that is read ("input")
-  std::string score;                            ///< a column of the data, or a probe's name
-  std::optional<double> above, below;           ///< the score's range; without both, the score itself (0 to 1) is the membership
-  double chance = 1.0;                          ///< a sequence's chance to be taken, drawn anew each time it is used
-  std::optional<TokenFrequency> frequency;      ///< membership by token
-  std::string remainder;                        ///< the group that gets what a membership below 1 leaves
+  std::optional<std::string> label;         ///< of the sequence, as the rules see it (Plan::observed)
+  std::vector<std::string> tokens, ngrams;  ///< texts; a token belongs that is one of them, or stands in one of the runs
+  std::string at = "target";  ///< rules about tokens look at the token that is predicted ("target") or at the one that is read ("input")
+  std::string score;          ///< a column of the data, or a probe's name
+  std::optional<double> above, below;       ///< the score's range; without both, the score itself (0 to 1) is the membership
+  double chance = 1.0;                      ///< a sequence's chance to be taken, drawn anew each time it is used
+  std::optional<TokenFrequency> frequency;  ///< membership by token
+  std::string remainder;                    ///< the group that gets what a membership below 1 leaves
   bool may_be_empty = false;
 };
 
@@ -45,13 +46,13 @@ std::string to_string(Mode mode);
 struct Route {
   std::string place;
   Mode mode = Mode::activation;
-  std::vector<double> scale;                                       ///< by group
+  std::vector<double> scale;                                    ///< by group
   std::optional<std::pair<std::int64_t, std::int64_t>> anneal;  ///< steps begin..end: the mask comes in linearly, from 1 to `scale`
-  std::string where;                                               ///< for errors
+  std::string where;                                            ///< for errors
 };
 
-/// A linear probe that gives every token a score before training begins: direction . resid + bias, through a sigmoid. A safetensors file with `direction` [d_model] and
-/// `bias` [1].
+/// A linear probe that gives every token a score before training begins: direction . resid + bias, through a sigmoid. A safetensors file
+/// with `direction` [d_model] and `bias` [1].
 struct ProbeScore {
   std::string name;
   std::filesystem::path file;

@@ -26,7 +26,8 @@ std::vector<LmPart> lm_parts(const std::vector<RoutedPart>& parts) {
 
 class RoutedLmObjective final : public RoutedLm {
  public:
-  RoutedLmObjective(std::vector<RoutedPart> parts, const Plan& plan, const Tokenizer& tokenizer, const Transformer& model, const RoutedLmOptions& options)
+  RoutedLmObjective(std::vector<RoutedPart> parts, const Plan& plan, const Tokenizer& tokenizer, const Transformer& model,
+                    const RoutedLmOptions& options)
       : parts_(std::move(parts)),
         options_(options),
         tokenizer_(tokenizer),
@@ -48,7 +49,8 @@ class RoutedLmObjective final : public RoutedLm {
       std::vector<ParameterSlice> trained;  // a parameter that the run freezes is in no block
       for (const ParameterSlice& slice : block.slices) {
         const auto& all = optimizer.parameters();
-        if (std::any_of(all.begin(), all.end(), [&](const TrainedParameter& p) { return p.name == slice.parameter; })) trained.push_back(slice);
+        if (std::any_of(all.begin(), all.end(), [&](const TrainedParameter& p) { return p.name == slice.parameter; }))
+          trained.push_back(slice);
       }
       optimizer.add_block(trained);
     }
@@ -160,9 +162,17 @@ class RoutedLmObjective final : public RoutedLm {
         routed += sequence.label + "\n" + dump(Json(sequence.scores)) + "\n";
         if (routed.size() > (1U << 20)) routed = sha256(routed);
       }
-      described.push_back({{"name", part.name}, {"examples", part.examples.size()}, {"share", part.share}, {"data", hash.hex()}, {"labels", sha256(routed)}});
+      described.push_back({{"name", part.name},
+                           {"examples", part.examples.size()},
+                           {"share", part.share},
+                           {"data", hash.hex()},
+                           {"labels", sha256(routed)}});
     }
-    description_ = Json{{"kind", "routed lm"}, {"seed", options_.seed}, {"batch_tokens", options_.batch_tokens}, {"parts", described}, {"plan", router_.plan().source}};
+    description_ = Json{{"kind", "routed lm"},
+                        {"seed", options_.seed},
+                        {"batch_tokens", options_.batch_tokens},
+                        {"parts", described},
+                        {"plan", router_.plan().source}};
   }
 
   /// Gradients by the loss of tokens are made here, group by group; the loss that is returned has nothing left to differentiate.
@@ -212,8 +222,8 @@ class RoutedLmObjective final : public RoutedLm {
 
 }  // namespace
 
-std::unique_ptr<RoutedLm> make_routed_lm_objective(std::vector<RoutedPart> parts, const Plan& plan, const Tokenizer& tokenizer, const Transformer& model,
-                                                   const RoutedLmOptions& options) {
+std::unique_ptr<RoutedLm> make_routed_lm_objective(std::vector<RoutedPart> parts, const Plan& plan, const Tokenizer& tokenizer,
+                                                   const Transformer& model, const RoutedLmOptions& options) {
   return std::make_unique<RoutedLmObjective>(std::move(parts), plan, tokenizer, model, options);
 }
 

@@ -22,8 +22,9 @@ struct RoutedLmOptions {
   std::int64_t audit_every = 1;  ///< steps between audits (audit.h); 0 = none
 };
 
-/// Next-token loss over a mixture, like make_lm_objective(), routed by a plan. A block that no token of a step reaches is left alone in that step: weights, moments, step
-/// count. Metrics: share.GROUP (of the tokens), empty.GROUP (1 in a step without a token of the group), and where masks are exact by loss, loss.GROUP (0 where empty).
+/// Next-token loss over a mixture, like make_lm_objective(), routed by a plan. A block that no token of a step reaches is left alone in
+/// that step: weights, moments, step count. Metrics: share.GROUP (of the tokens), empty.GROUP (1 in a step without a token of the group),
+/// and where masks are exact by loss, loss.GROUP (0 where empty).
 class RoutedLm : public Objective {
  public:
   [[nodiscard]] virtual const Router& router() const = 0;
@@ -33,7 +34,7 @@ class RoutedLm : public Objective {
 };
 
 /// `model` as it will be trained, expanded; only its sizes and names are looked at.
-std::unique_ptr<RoutedLm> make_routed_lm_objective(std::vector<RoutedPart> parts, const Plan& plan, const Tokenizer& tokenizer, const Transformer& model,
-                                                   const RoutedLmOptions& options);
+std::unique_ptr<RoutedLm> make_routed_lm_objective(std::vector<RoutedPart> parts, const Plan& plan, const Tokenizer& tokenizer,
+                                                   const Transformer& model, const RoutedLmOptions& options);
 
 }  // namespace assay::routing

@@ -22,7 +22,9 @@ class Factors {
   }
   [[nodiscard]] const Tensor& values() const { return values_; }
   /// `repeats` columns for each unit.
-  [[nodiscard]] MaskTablePtr table(std::int64_t repeats = 1) const { return table_of(repeats == 1 ? values_ : values_.repeat_interleave(repeats, 1)); }
+  [[nodiscard]] MaskTablePtr table(std::int64_t repeats = 1) const {
+    return table_of(repeats == 1 ? values_ : values_.repeat_interleave(repeats, 1));
+  }
   static MaskTablePtr table_of(const Tensor& values) {
     return at::equal(values, at::ones_like(values)) ? nullptr : std::make_shared<const MaskTable>(values);
   }
@@ -35,9 +37,9 @@ struct ActivationSite {
   PlaceKind kind;
   MaskTablePtr LayerMasks::*table;
 };
-constexpr ActivationSite kSites[] = {{PlaceKind::post, &LayerMasks::post},           {PlaceKind::z, &LayerMasks::z},
-                                     {PlaceKind::attn_out, &LayerMasks::attn_out},   {PlaceKind::resid_mid, &LayerMasks::resid_mid},
-                                     {PlaceKind::mlp_out, &LayerMasks::mlp_out},     {PlaceKind::resid_post, &LayerMasks::resid_post}};
+constexpr ActivationSite kSites[] = {{PlaceKind::post, &LayerMasks::post},         {PlaceKind::z, &LayerMasks::z},
+                                     {PlaceKind::attn_out, &LayerMasks::attn_out}, {PlaceKind::resid_mid, &LayerMasks::resid_mid},
+                                     {PlaceKind::mlp_out, &LayerMasks::mlp_out},   {PlaceKind::resid_post, &LayerMasks::resid_post}};
 
 /// What exact masks say of one block's parameters.
 struct ExactLayer {
@@ -49,7 +51,8 @@ struct ExactLayer {
 Router::Router(const Plan& plan, const Transformer& model) : plan_(plan), config_(model.config), rest_(plan.groups.size(), 1.0) {
   for (const Route& route : plan_.routes) {
     const Place place = parse_place(route.place, config_, plan_.expand, route.where);
-    const bool gateable = place.kind == PlaceKind::post || place.kind == PlaceKind::z || place.kind == PlaceKind::neurons || place.kind == PlaceKind::heads;
+    const bool gateable =
+        place.kind == PlaceKind::post || place.kind == PlaceKind::z || place.kind == PlaceKind::neurons || place.kind == PlaceKind::heads;
     if (route.mode == Mode::gate && !gateable) {
       throw Error("plan", route.where + ": place '" + route.place + "' cannot be gated", "gates stand at mlp.neurons and attn.heads");
     }
@@ -110,7 +113,8 @@ std::shared_ptr<const MaskTables> Router::make_tables(std::int64_t step) const {
     for (std::size_t g = 0; g < groups && !plan_.by_loss; ++g) factors.set(g, 0, n, rest_[g]);
     return factors;
   };
-  for (const auto kind : {PlaceKind::embed, PlaceKind::pos_embed, PlaceKind::ln_final, PlaceKind::unembed}) outside.emplace(kind, with_rest(d));
+  for (const auto kind : {PlaceKind::embed, PlaceKind::pos_embed, PlaceKind::ln_final, PlaceKind::unembed})
+    outside.emplace(kind, with_rest(d));
 
   for (std::int64_t layer = 0; layer < config_.n_layers; ++layer) {
     LayerMasks m;

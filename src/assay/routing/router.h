@@ -8,8 +8,8 @@
 
 namespace assay::routing {
 
-/// A plan made concrete for one model: tables by group for every place, and the blocks of parameters that are stepped or left alone together. Table rows are the plan's
-/// groups.
+/// A plan made concrete for one model: tables by group for every place, and the blocks of parameters that are stepped or left alone
+/// together. Table rows are the plan's groups.
 class Router {
  public:
   /// `model` as it is trained (expanded). Errors name the plan's route.
@@ -18,7 +18,8 @@ class Router {
   /// What a pass of this step is masked with.
   [[nodiscard]] std::shared_ptr<const MaskTables> tables(std::int64_t step) const;
 
-  /// Parameters that exact and gate routes name, with what a token of each group counts there (exact scale times gate). Blocks 1.. of the optimizer, in this order.
+  /// Parameters that exact and gate routes name, with what a token of each group counts there (exact scale times gate). Blocks 1.. of the
+  /// optimizer, in this order.
   [[nodiscard]] const std::vector<Block>& blocks() const { return blocks_; }
   /// The same for everything else, block 0.
   [[nodiscard]] const std::vector<double>& rest() const { return rest_; }

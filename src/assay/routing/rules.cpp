@@ -63,7 +63,8 @@ std::vector<std::string> observed_labels(const Plan& plan, const std::vector<Rou
   return seen;
 }
 
-Rules::Rules(const Plan& plan, const Tokenizer& tokenizer, const std::vector<RoutedExample>& data, const std::vector<std::string>& seen) : plan_(plan) {
+Rules::Rules(const Plan& plan, const Tokenizer& tokenizer, const std::vector<RoutedExample>& data, const std::vector<std::string>& seen)
+    : plan_(plan) {
   const auto vocabulary = tokenizer.vocabulary_size();
   std::set<std::string> labels, scores;
   for (const std::string& label : seen) labels.insert(label);
@@ -120,7 +121,8 @@ Rules::Rules(const Plan& plan, const Tokenizer& tokenizer, const std::vector<Rou
   }
 }
 
-void Rules::count_frequencies(std::size_t g, const std::vector<RoutedExample>& data, const std::vector<std::string>& seen, std::int64_t d_vocab) {
+void Rules::count_frequencies(std::size_t g, const std::vector<RoutedExample>& data, const std::vector<std::string>& seen,
+                              std::int64_t d_vocab) {
   const Group& group = plan_.groups[g];
   const TokenFrequency& options = *group.frequency;
   const auto n = static_cast<std::size_t>(d_vocab);
@@ -134,8 +136,9 @@ void Rules::count_frequencies(std::size_t g, const std::vector<RoutedExample>& d
     }
   }
   if (of_own == 0 || of_other == 0) {
-    refuse_group(plan_, g, "frequency needs sequences with the label '" + *group.label + "' and without; there are " + std::to_string(of_own) + " and " +
-                               std::to_string(of_other));
+    refuse_group(plan_, g,
+                 "frequency needs sequences with the label '" + *group.label + "' and without; there are " + std::to_string(of_own) +
+                     " and " + std::to_string(of_other));
   }
   const double own_sum = std::accumulate(own.begin(), own.end(), 0.0), other_sum = std::accumulate(other.begin(), other.end(), 0.0);
   for (std::size_t id = 0; id < n; ++id) {
@@ -146,7 +149,8 @@ void Rules::count_frequencies(std::size_t g, const std::vector<RoutedExample>& d
 
 void Rules::rows(const RoutedExample& sequence, const std::string& seen_label, Rng draw, TokenRows& to) const {
   std::vector<char> drawn;
-  for (std::size_t g = 0; g < plan_.groups.size(); ++g) drawn.push_back(plan_.groups[g].chance >= 1 || draw.fork(g).chance(plan_.groups[g].chance) ? 1 : 0);
+  for (std::size_t g = 0; g < plan_.groups.size(); ++g)
+    drawn.push_back(plan_.groups[g].chance >= 1 || draw.fork(g).chance(plan_.groups[g].chance) ? 1 : 0);
   append(sequence, seen_label, drawn, to);
 }
 
@@ -197,8 +201,10 @@ Rules::Taken Rules::take(const RoutedExample& sequence, const std::string& label
       if (!group.above && !group.below) membership = std::clamp(value, 0.0F, 1.0F);
     }
     if (group.frequency) {
-      if (at < 0) membership = 0.0F;  // nothing is predicted there
-      else membership *= frequency_[g][static_cast<std::size_t>(sequence.example.ids[static_cast<std::size_t>(at)])];
+      if (at < 0)
+        membership = 0.0F;  // nothing is predicted there
+      else
+        membership *= frequency_[g][static_cast<std::size_t>(sequence.example.ids[static_cast<std::size_t>(at)])];
     }
     return {g, membership};
   }

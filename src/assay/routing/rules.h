@@ -18,14 +18,16 @@ struct RoutedExample {
   std::map<std::string, std::vector<float>> scores;  ///< one number for the sequence, or one for each token
 };
 
-/// The labels that the rules see, by Plan::observed: of each true label the first sequences of a permutation by seed, in exact numbers (largest remainders).
+/// The labels that the rules see, by Plan::observed: of each true label the first sequences of a permutation by seed, in exact numbers
+/// (largest remainders).
 std::vector<std::string> observed_labels(const Plan& plan, const std::vector<RoutedExample>& data, Rng rng);
 
-/// Which tokens belong to which group. Token t of a sequence stands for the use of parameters at t and for the loss of the token that is predicted there.
+/// Which tokens belong to which group. Token t of a sequence stands for the use of parameters at t and for the loss of the token that is
+/// predicted there.
 class Rules {
  public:
-  /// `data` with the labels that are seen serves for frequencies and for checks: a label or a score that no sequence has, a token that is none, a group that takes no
-  /// token are Errors that name the plan's group. `seen` as observed_labels() gives it.
+  /// `data` with the labels that are seen serves for frequencies and for checks: a label or a score that no sequence has, a token that is
+  /// none, a group that takes no token are Errors that name the plan's group. `seen` as observed_labels() gives it.
   Rules(const Plan& plan, const Tokenizer& tokenizer, const std::vector<RoutedExample>& data, const std::vector<std::string>& seen);
 
   /// Appends the rows of one sequence. `draw` decides about `chance`.
@@ -45,7 +47,8 @@ class Rules {
   [[nodiscard]] Taken take(const RoutedExample& sequence, const std::string& label, std::size_t t, const std::vector<char>& drawn,
                            const std::vector<std::vector<char>>& in_ngram) const;
   void append(const RoutedExample& sequence, const std::string& label, const std::vector<char>& drawn, TokenRows& to) const;
-  void count_frequencies(std::size_t group, const std::vector<RoutedExample>& data, const std::vector<std::string>& seen, std::int64_t d_vocab);
+  void count_frequencies(std::size_t group, const std::vector<RoutedExample>& data, const std::vector<std::string>& seen,
+                         std::int64_t d_vocab);
 
   const Plan plan_;
   bool soft_ = false;                                    // any membership below 1 is possible

@@ -15,7 +15,8 @@ double Selectivity::ratio(std::size_t layer, std::int64_t begin, std::int64_t en
   return others > 0 ? sum(own.at(layer)) / others : 0.0;
 }
 
-Selectivity selectivity(const Transformer& model, const std::vector<RoutedExample>& sequences, const std::string& label, Precision precision, Progress& progress) {
+Selectivity selectivity(const Transformer& model, const std::vector<RoutedExample>& sequences, const std::string& label,
+                        Precision precision, Progress& progress) {
   const auto n_layers = static_cast<std::size_t>(model.config.n_layers);
   const at::NoGradGuard no_grad;
   std::vector<Tensor> sums[2];  // other, own

@@ -15,6 +15,7 @@ struct Selectivity {
   /// Mean over neurons begin..end-1 of a layer, own over other; 0 where other is 0.
   [[nodiscard]] double ratio(std::size_t layer, std::int64_t begin, std::int64_t end) const;
 };
-Selectivity selectivity(const Transformer& model, const std::vector<RoutedExample>& sequences, const std::string& label, Precision precision, Progress& progress);
+Selectivity selectivity(const Transformer& model, const std::vector<RoutedExample>& sequences, const std::string& label,
+                        Precision precision, Progress& progress);
 
 }  // namespace assay::routing

@@ -88,13 +88,14 @@ Transformer contract(const Transformer& model, const Expansion& by) {
   ModelConfig config = model.config;
   const auto group = config.n_heads / config.n_kv_heads;
   if (by.neurons < 0 || by.heads < 0 || by.neurons >= config.d_mlp || by.heads >= config.n_heads || by.heads % group != 0) {
-    throw Error("contract", "a model with " + std::to_string(config.d_mlp) + " neurons and " + std::to_string(config.n_heads) + " heads a layer cannot lose " +
-                                std::to_string(by.neurons) + " and " + std::to_string(by.heads));
+    throw Error("contract", "a model with " + std::to_string(config.d_mlp) + " neurons and " + std::to_string(config.n_heads) +
+                                " heads a layer cannot lose " + std::to_string(by.neurons) + " and " + std::to_string(by.heads));
   }
   config.d_mlp -= by.neurons;
   config.n_heads -= by.heads;
   config.n_kv_heads -= by.heads / group;
-  return select(model, config, {range(0, config.d_mlp), range(0, config.n_heads * config.d_head), range(0, config.n_kv_heads * config.d_head)});
+  return select(model, config,
+                {range(0, config.d_mlp), range(0, config.n_heads * config.d_head), range(0, config.n_kv_heads * config.d_head)});
 }
 
 Transformer keep_neurons(const Transformer& model, const std::vector<std::pair<std::int64_t, std::int64_t>>& ranges) {
@@ -102,8 +103,8 @@ Transformer keep_neurons(const Transformer& model, const std::vector<std::pair<s
   Kept kept{{}, range(0, config.n_heads * config.d_head), range(0, config.n_kv_heads * config.d_head)};
   for (const auto& [begin, end] : ranges) {
     if (begin < 0 || begin >= end || end > config.d_mlp || (!kept.neurons.empty() && begin <= kept.neurons.back())) {
-      throw Error("keep neurons", "the range " + std::to_string(begin) + " to " + std::to_string(end) + " does not lie behind the one before, within " +
-                                      std::to_string(config.d_mlp) + " neurons");
+      throw Error("keep neurons", "the range " + std::to_string(begin) + " to " + std::to_string(end) +
+                                      " does not lie behind the one before, within " + std::to_string(config.d_mlp) + " neurons");
     }
     for (auto i = begin; i < end; ++i) kept.neurons.push_back(i);
   }
@@ -127,7 +128,8 @@ void graft(Transformer& model, const Transformer& from, const Place& place) {
   from.each_parameter([&](const std::string& name, const Tensor& value) { source[name] = value.detach(); });
   each_slice(model, place, [&](const ParameterSlice& slice, Tensor& value) {
     const auto found = source.find(slice.parameter);
-    if (found == source.end() || found->second.sizes() != value.sizes()) throw Error("graft", "the other model has no " + slice.parameter + " of this shape");
+    if (found == source.end() || found->second.sizes() != value.sizes())
+      throw Error("graft", "the other model has no " + slice.parameter + " of this shape");
     part_of(value, slice).copy_(part_of(found->second, slice));
   });
 }

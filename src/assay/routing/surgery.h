@@ -18,7 +18,8 @@ enum class NewWeights {
 Transformer expand(const Transformer& model, const Expansion& by, NewWeights weights, Rng rng);
 /// A copy without the last neurons and heads: expand() taken back.
 Transformer contract(const Transformer& model, const Expansion& by);
-/// A copy with these neurons (ranges of indices, half-open, in order) in every layer: how modules that stay are merged into one MLP at export.
+/// A copy with these neurons (ranges of indices, half-open, in order) in every layer: how modules that stay are merged into one MLP at
+/// export.
 Transformer keep_neurons(const Transformer& model, const std::vector<std::pair<std::int64_t, std::int64_t>>& ranges);
 
 /// The parameters of a place set to 0: what they computed is gone, shapes stay.

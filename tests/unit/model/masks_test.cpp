@@ -3,8 +3,8 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
-#include "assay/model/gradient_masks.h"
 #include "../error_of.h"
+#include "assay/model/gradient_masks.h"
 #include "small_model.h"
 
 namespace assay {
@@ -13,7 +13,11 @@ namespace {
 using testing_tools::batch_of;
 using testing_tools::each_tensor;
 
-enum class Shape { llama, biased, neo };  // as it comes; biases and tied embeddings; layer norm, learned positions, one matrix before the activation
+enum class Shape {
+  llama,
+  biased,
+  neo
+};  // as it comes; biases and tied embeddings; layer norm, learned positions, one matrix before the activation
 
 ModelConfig masked_config(Shape shape) {
   auto config = testing_tools::small_config(2, 36, 4, 2, 10, 50, 31);
@@ -44,12 +48,14 @@ std::shared_ptr<MaskTables> random_tables(const ModelConfig& c, Which which) {
     LayerMasks m;
     if (which.activation) {
       m.z = random_table(q), m.post = random_table(c.d_mlp);
-      m.attn_out = random_table(c.d_model), m.resid_mid = random_table(c.d_model), m.mlp_out = random_table(c.d_model), m.resid_post = random_table(c.d_model);
+      m.attn_out = random_table(c.d_model), m.resid_mid = random_table(c.d_model), m.mlp_out = random_table(c.d_model),
+      m.resid_post = random_table(c.d_model);
     }
     if (which.gates) m.z_gate = random_table(q), m.post_gate = random_table(c.d_mlp);
     if (which.exact) {
       m.ln1 = random_table(c.d_model), m.qkv = random_table(q + 2 * kv), m.W_O = random_table(q), m.b_O = random_table(c.d_model);
-      m.ln2 = random_table(c.d_model), m.mlp_in = random_table(c.gated_mlp ? 2 * c.d_mlp : c.d_mlp), m.W_out = random_table(c.d_mlp), m.b_out = random_table(c.d_model);
+      m.ln2 = random_table(c.d_model), m.mlp_in = random_table(c.gated_mlp ? 2 * c.d_mlp : c.d_mlp), m.W_out = random_table(c.d_mlp),
+      m.b_out = random_table(c.d_model);
     }
     tables->layers.push_back(m);
   }
@@ -114,7 +120,8 @@ void compare_masked(Precision precision, double tolerance) {
       for (std::size_t i = 0; i < got.gradients.size(); ++i) {
         const double off = (got.gradients[i].to(at::kDouble) - wanted.gradients[i]).norm().item<double>();
         EXPECT_LT(off, 4 * tolerance * std::max(wanted.gradients[i].norm().item<double>(), 0.05 * largest))
-            << "shape " << static_cast<int>(shape) << " tensor " << i << ", activation " << which.activation << " gates " << which.gates << " exact " << which.exact;
+            << "shape " << static_cast<int>(shape) << " tensor " << i << ", activation " << which.activation << " gates " << which.gates
+            << " exact " << which.exact;
       }
     }
   }

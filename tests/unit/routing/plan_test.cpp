@@ -30,8 +30,9 @@ TEST(Plan, PlacesNameLayersAndUnits) {
   EXPECT_EQ(place("blocks.0.mlp.neurons[new]", {8, 0}).begin, 16);
   EXPECT_EQ(place("blocks.0.mlp.neurons[old]", {8, 0}).end, 16);
   EXPECT_EQ(place("blocks.0.hook_resid_post[15]").begin, 15);
-  for (const char* wrong : {"blocks.2.mlp.neurons", "blocks.1-0", "blocks.0.mlp.neurons[24:]", "blocks.0.mlp.neurons[5:5]", "blocks.0.mlp.hook_pots", "embed[1]",
-                            "blocks.x", "blocks.0.attn.heads[a]", "blocks.0.attn.heads[]", "blocks.0.mlp.neurons[new]", "pos_embed", "everything"}) {
+  for (const char* wrong : {"blocks.2.mlp.neurons", "blocks.1-0", "blocks.0.mlp.neurons[24:]", "blocks.0.mlp.neurons[5:5]",
+                            "blocks.0.mlp.hook_pots", "embed[1]", "blocks.x", "blocks.0.attn.heads[a]", "blocks.0.attn.heads[]",
+                            "blocks.0.mlp.neurons[new]", "pos_embed", "everything"}) {
     EXPECT_TRUE(contains(error_of([&] { (void)place(wrong); }), std::string("plan.toml: place '") + wrong + "'")) << wrong;
   }
 }
@@ -53,7 +54,8 @@ TEST(Plan, WrongPlansAreErrorsThatNameThePlace) {
       {"[[group]]\nname = \"a\"\nabove = 1\n" + route("blocks.0"), "need a score"},
       {"reading = \"loss\"\n" + kTwoGroups + route("blocks.0.mlp.hook_post"), "routes are all exact"},
   };
-  for (const auto& [toml, part] : cases) EXPECT_TRUE(contains(error_of([&] { (void)plan_of(toml); }), part)) << error_of([&] { (void)plan_of(toml); });
+  for (const auto& [toml, part] : cases)
+    EXPECT_TRUE(contains(error_of([&] { (void)plan_of(toml); }), part)) << error_of([&] { (void)plan_of(toml); });
 }
 
 TEST(Plan, RoutesOfParametersMustBeApart) {
@@ -64,8 +66,9 @@ TEST(Plan, RoutesOfParametersMustBeApart) {
 }
 
 TEST(Plan, TablesHoldTheFactorsOfEveryPlace) {
-  const Plan plan = plan_of(kTwoGroups + route("blocks.1.mlp.hook_post[4:6]", "scale = { forget = -0.75 }") + route("blocks.0.attn.heads[2]") +
-                            route("rest", "scale = { forget = 0.5 }") + route("blocks.0.mlp.neurons[0:2]", "mode = \"gate\"\nscale = { retain = 0.0 }"));
+  const Plan plan =
+      plan_of(kTwoGroups + route("blocks.1.mlp.hook_post[4:6]", "scale = { forget = -0.75 }") + route("blocks.0.attn.heads[2]") +
+              route("rest", "scale = { forget = 0.5 }") + route("blocks.0.mlp.neurons[0:2]", "mode = \"gate\"\nscale = { retain = 0.0 }"));
   const Router router(plan, letter_model(1, true));
   const auto tables = router.tables(0);
   EXPECT_FLOAT_EQ(tables->layers[1].post->row(0)[4], -0.75F);
@@ -89,7 +92,8 @@ TEST(Plan, TablesHoldTheFactorsOfEveryPlace) {
 }
 
 TEST(Plan, AMaskComesInOverItsSteps) {
-  const Router router(plan_of(kTwoGroups + route("blocks.0.mlp.hook_post", "scale = { forget = -1.0 }\nanneal = [10, 20]")), letter_model());
+  const Router router(plan_of(kTwoGroups + route("blocks.0.mlp.hook_post", "scale = { forget = -1.0 }\nanneal = [10, 20]")),
+                      letter_model());
   EXPECT_EQ(router.tables(10)->layers[0].post, nullptr);
   EXPECT_FLOAT_EQ(router.tables(15)->layers[0].post->row(0)[0], 0.0F);
   EXPECT_FLOAT_EQ(router.tables(20)->layers[0].post->row(0)[0], -1.0F);

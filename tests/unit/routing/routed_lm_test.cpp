@@ -40,8 +40,10 @@ std::map<std::string, Tensor> values(const Transformer& model) {
   return all;
 }
 
-std::unique_ptr<RoutedLm> objective(const std::string& toml, const Transformer& model, std::vector<RoutedPart> parts, std::int64_t batch_tokens = 24) {
-  return make_routed_lm_objective(std::move(parts), plan_of(toml), letters(), model, {.batch_tokens = batch_tokens, .seed = 5, .audit_every = 1});
+std::unique_ptr<RoutedLm> objective(const std::string& toml, const Transformer& model, std::vector<RoutedPart> parts,
+                                    std::int64_t batch_tokens = 24) {
+  return make_routed_lm_objective(std::move(parts), plan_of(toml), letters(), model,
+                                  {.batch_tokens = batch_tokens, .seed = 5, .audit_every = 1});
 }
 
 TEST(RoutedLm, BlocksThatNoTokenReachesStandStill) {
@@ -59,7 +61,8 @@ TEST(RoutedLm, BlocksThatNoTokenReachesStandStill) {
   const auto& is = after.at("model.layers.1.mlp.up_proj.weight");
   EXPECT_TRUE(at::equal(was.narrow(0, 16, 8), is.narrow(0, 16, 8)));  // weight decay included
   EXPECT_FALSE(at::equal(was.narrow(0, 0, 16), is.narrow(0, 0, 16)));
-  EXPECT_TRUE(at::equal(before.at("model.layers.1.mlp.down_proj.weight").narrow(1, 16, 8), after.at("model.layers.1.mlp.down_proj.weight").narrow(1, 16, 8)));
+  EXPECT_TRUE(at::equal(before.at("model.layers.1.mlp.down_proj.weight").narrow(1, 16, 8),
+                        after.at("model.layers.1.mlp.down_proj.weight").narrow(1, 16, 8)));
   const Json report = routed->audit_report();
   EXPECT_EQ(report["checks"], 8);
   EXPECT_GT(report["bytes"].get<std::uint64_t>(), 0U);
@@ -112,7 +115,9 @@ scale = { retain = 0.0 }
   // Another plan in the same folder is refused.
   std::string other = toml;
   other.replace(other.find("-0.75"), 5, "-0.50");
-  EXPECT_TRUE(contains(error_of([&] { train(resumed, *objective(other, resumed, two_parts()), quick(9), folder.path() / "run", no_progress()); }), "objective.plan"));
+  EXPECT_TRUE(
+      contains(error_of([&] { train(resumed, *objective(other, resumed, two_parts()), quick(9), folder.path() / "run", no_progress()); }),
+               "objective.plan"));
 }
 
 /// One step's gradients.
@@ -137,7 +142,8 @@ TEST(RoutedLm, BothReadingsAgreeWhereLabelsAreBySequence) {
     options.accumulate = accumulate;
     const auto by_use = gradients(model, *objective(kSplit, model, two_parts()), options);
     const auto by_loss = gradients(model, *objective("reading = \"loss\"\n" + kSplit, model, two_parts()), options);
-    for (const auto& [name, value] : by_use) EXPECT_TRUE(at::allclose(value, by_loss.at(name), 1e-4, 1e-6)) << name << " accumulate " << accumulate;
+    for (const auto& [name, value] : by_use)
+      EXPECT_TRUE(at::allclose(value, by_loss.at(name), 1e-4, 1e-6)) << name << " accumulate " << accumulate;
   }
 }
 

@@ -23,7 +23,8 @@ inline Transformer letter_model(std::uint64_t seed = 1, bool grouped = false) {
   return Transformer::random(config, Rng(seed));
 }
 
-inline routing::RoutedExample sequence(const std::string& text, const std::string& label, std::map<std::string, std::vector<float>> scores = {}) {
+inline routing::RoutedExample sequence(const std::string& text, const std::string& label,
+                                       std::map<std::string, std::vector<float>> scores = {}) {
   routing::RoutedExample result{{letters().encode(text, false), {}}, label, std::move(scores)};
   result.example.weights.assign(result.example.ids.size(), 1.0F);
   return result;
@@ -34,7 +35,8 @@ inline routing::Plan plan_of(const std::string& toml) { return routing::plan_fro
 inline std::vector<routing::RoutedPart> two_parts() {
   std::vector<routing::RoutedPart> parts = {{"forget", {}, 1.0}, {"retain", {}, 2.0}};
   for (int i = 0; i < 6; ++i) parts[0].examples.push_back(sequence("ant bee cat dog ant bee", "forget"));
-  for (int i = 0; i < 9; ++i) parts[1].examples.push_back(sequence(i % 2 == 0 ? "hen gnu fox elk hen" : "dog gnu elk fox cat hen", "retain"));
+  for (int i = 0; i < 9; ++i)
+    parts[1].examples.push_back(sequence(i % 2 == 0 ? "hen gnu fox elk hen" : "dog gnu elk fox cat hen", "retain"));
   return parts;
 }
 

@@ -42,7 +42,8 @@ TEST(Rules, TheFirstGroupThatFitsTakesAToken) {
 }
 
 TEST(Rules, ScoresByTokenAndBySequence) {
-  const std::vector<RoutedExample> data = {sequence("ant bee cat", "", {{"s", {0.1F, 0.9F, 0.4F}}}), sequence("ant bee", "", {{"s", {0.7F}}})};
+  const std::vector<RoutedExample> data = {sequence("ant bee cat", "", {{"s", {0.1F, 0.9F, 0.4F}}}),
+                                           sequence("ant bee", "", {{"s", {0.7F}}})};
   EXPECT_EQ(rows_of("[[group]]\nname=\"a\"\nscore=\"s\"\nabove=0.5\n", data).row, (std::vector<std::int32_t>{0, 1, 1}));
   EXPECT_EQ(rows_of("[[group]]\nname=\"a\"\nscore=\"s\"\nabove=0.5\n", data, 1).row, (std::vector<std::int32_t>{0, 0}));
   const TokenRows soft = rows_of("[[group]]\nname=\"a\"\nscore=\"s\"\nremainder=\"b\"\n[[group]]\nname=\"b\"\nmay_be_empty=true\n", data);
@@ -56,7 +57,8 @@ TEST(Rules, FrequencyWeightsAreThePublishedOnes) {
   // 1 - w of TinyStories ERA, w = 1 - sigmoid((r - 1/r) - 4); pseudo-counts 1 and 20 for each of the vocabulary's entries.
   std::vector<RoutedExample> data;
   for (int i = 0; i < 50; ++i) data.push_back(sequence("ant ant ant bee", "forget")), data.push_back(sequence("bee cat cat cat", "retain"));
-  const Plan plan = plan_of("[[group]]\nname=\"forget\"\nlabel=\"forget\"\nremainder=\"retain\"\n[group.frequency]\n[[group]]\nname=\"retain\"\n" + kRoute);
+  const Plan plan = plan_of(
+      "[[group]]\nname=\"forget\"\nlabel=\"forget\"\nremainder=\"retain\"\n[group.frequency]\n[[group]]\nname=\"retain\"\n" + kRoute);
   const Rules rules(plan, letters(), data, labels_of(data));
   const auto n = static_cast<double>(letters().vocabulary_size());
   const auto membership = [&](double own, double other) {

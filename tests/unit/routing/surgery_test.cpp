@@ -46,7 +46,8 @@ TEST(Surgery, AblationIsWhatContractionComputes) {
   const Expansion by{8, 2};
   Transformer larger = expand(letter_model(), by, NewWeights::random, Rng(4));
   const Transformer smaller = contract(larger, by);
-  for (const char* place : {"blocks.*.mlp.neurons[new]", "blocks.*.attn.heads[new]"}) ablate(larger, parse_place(place, larger.config, by, "test"));
+  for (const char* place : {"blocks.*.mlp.neurons[new]", "blocks.*.attn.heads[new]"})
+    ablate(larger, parse_place(place, larger.config, by, "test"));
   EXPECT_TRUE(at::allclose(output(larger), output(smaller), 1e-5, 1e-6));
 }
 

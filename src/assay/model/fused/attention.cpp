@@ -50,8 +50,13 @@ Tensor attention(const Tensor& x, const BlockWeights& w, const ModelConfig& conf
   const auto n = x.size(0), width = heads.width(), z_width = heads.n_heads * heads.d_head;
   const bool biased = w.b_Q.defined();
   const Tensor bias = biased ? at::cat({w.b_Q.detach(), w.b_K.detach(), w.b_V.detach()}) : Tensor();
-  const NormedProducts in{f, x.detach().contiguous(), RowNorm(config.norm, w.ln1_w, w.ln1_b, config.norm_eps), Stack({w.W_Q, w.W_K, w.W_V}),
-                          bias, masks.products, masks.norm};
+  const NormedProducts in{f,
+                          x.detach().contiguous(),
+                          RowNorm(config.norm, w.ln1_w, w.ln1_b, config.norm_eps),
+                          Stack({w.W_Q, w.W_K, w.W_V}),
+                          bias,
+                          masks.products,
+                          masks.norm};
 
   const Words qkv(n * f.words(width));  // rotated, in the operand format: [n][q | k | v]
   {

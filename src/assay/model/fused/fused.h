@@ -25,15 +25,15 @@ struct Layout {
 
 Tensor embed(const Tensor& W_E, std::span<const std::int32_t> ids);
 /// x [n, in], W [out, in] -> x W^T + b + residual. Masks: of tokens in the gradients of W's columns (units: in) and of b (units: out).
-Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b, Precision precision, const Tensor& residual, const RowScale& columns_mask = {},
-              const RowScale& bias_mask = {});
+Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b, Precision precision, const Tensor& residual,
+              const RowScale& columns_mask = {}, const RowScale& bias_mask = {});
 /// b may be undefined. Mask: of tokens in the gradients of w and b.
 Tensor norm(Norm kind, const Tensor& x, const Tensor& w, const Tensor& b, double eps, const RowScale& mask = {});
 
 /// Masks of a stretch that begins with a norm and products (gradient_masks.h).
 struct StretchMasks {
-  RowScale norm, products;   ///< of tokens in the gradients of the norm's parameters, and of the matrices and biases
-  RowScale gradient, gate;   ///< at the stretch's end: of the gradient that arrives there; of the value, in both directions
+  RowScale norm, products;  ///< of tokens in the gradients of the norm's parameters, and of the matrices and biases
+  RowScale gradient, gate;  ///< at the stretch's end: of the gradient that arrives there; of the value, in both directions
 };
 /// From the residual stream to attn.hook_z: norm, Q K V, rope, causal attention. x [n, d_model] -> [n, n_heads, d_head].
 Tensor attention(const Tensor& x, const BlockWeights& w, const ModelConfig& config, ops::Scores scores,

@@ -91,8 +91,8 @@ void masked_column_sums(const RowScale& scale, std::int64_t begin, std::int64_t 
   for (std::int64_t r = 0; r < rows; ++r) f.column_sums(masked_row(scale, begin + r, x + r * d, scratch.floats()), d, 1, d, sums);
 }
 
-void masked_norm_backward(const RowNorm& norm, const RowScale& scale, std::int64_t begin, const float* x, const float* dy, std::int64_t rows, float* dx,
-                          float* dw, float* db) {
+void masked_norm_backward(const RowNorm& norm, const RowScale& scale, std::int64_t begin, const float* x, const float* dy,
+                          std::int64_t rows, float* dx, float* dw, float* db) {
   if (!scale) return norm.backward(x, dy, rows, dx, dw, db);
   const auto d = norm.w.size(0);
   const auto& f = kernels::kernels().f32;

@@ -12,8 +12,8 @@ void mask_rows(const kernels::FormatKernels& f, const RowScale& scale, std::int6
 /// `row` itself where the scale is empty or the token's factors are 1, else their product, written to `scratch`.
 const float* masked_row(const RowScale& scale, std::int64_t token, const float* row, float* scratch);
 
-/// body(first row, rows, gradient) over runs of rows of a gradient [rows][d] (tokens begin..), times the factors of both scales. A run is as long as nothing is masked;
-/// masked rows come one by one, out of a scratch row that stays in the first-level cache.
+/// body(first row, rows, gradient) over runs of rows of a gradient [rows][d] (tokens begin..), times the factors of both scales. A run is
+/// as long as nothing is masked; masked rows come one by one, out of a scratch row that stays in the first-level cache.
 using RowsBody = std::function<void(std::int64_t first, std::int64_t rows, const float* gradient)>;
 void each_masked_run(const RowScale& a, const RowScale& b, std::int64_t begin, std::int64_t rows, const float* gradient, std::int64_t d,
                      const RowsBody& body);
@@ -26,7 +26,7 @@ void put_masked(TokenPanels& panels, const kernels::FormatKernels& f, const RowS
 void masked_column_sums(const RowScale& scale, std::int64_t begin, std::int64_t rows, const float* x, std::int64_t d, float* sums);
 
 /// norm.backward() of the rows of tokens begin.., where tokens count in dw and db by their factors.
-void masked_norm_backward(const RowNorm& norm, const RowScale& scale, std::int64_t begin, const float* x, const float* dy, std::int64_t rows, float* dx,
-                          float* dw, float* db);
+void masked_norm_backward(const RowNorm& norm, const RowScale& scale, std::int64_t begin, const float* x, const float* dy,
+                          std::int64_t rows, float* dx, float* dw, float* db);
 
 }  // namespace assay::fused

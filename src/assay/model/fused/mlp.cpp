@@ -14,8 +14,13 @@ Tensor mlp_post(const Tensor& x, const BlockWeights& w, const ModelConfig& confi
   const auto part = [&](const Tensor& b) { return b.defined() ? b.detach() : at::zeros({d_mlp}, at::kFloat); };
   Tensor bias;
   if (w.b_in.defined() || w.b_gate.defined()) bias = gated ? at::cat({part(w.b_gate), part(w.b_in)}) : part(w.b_in).contiguous();
-  const NormedProducts in{f, x.detach().contiguous(), RowNorm(config.norm, w.ln2_w, w.ln2_b, config.norm_eps),
-                          gated ? Stack({w.W_gate, w.W_in}) : Stack({w.W_in}), bias, masks.products, masks.norm};
+  const NormedProducts in{f,
+                          x.detach().contiguous(),
+                          RowNorm(config.norm, w.ln2_w, w.ln2_b, config.norm_eps),
+                          gated ? Stack({w.W_gate, w.W_in}) : Stack({w.W_in}),
+                          bias,
+                          masks.products,
+                          masks.norm};
   const std::vector<Tensor> inputs = gated ? std::vector<Tensor>{x, w.ln2_w, w.ln2_b, w.W_gate, w.W_in, w.b_gate, w.b_in}
                                            : std::vector<Tensor>{x, w.ln2_w, w.ln2_b, w.W_in, w.b_in};
   const bool differentiate = differentiates(inputs);
