@@ -56,9 +56,10 @@ grep -q 'data:image/png;base64,' "$dir/a/report.html" && grep -q 'gradient routi
 route --settings 1,10 --seeds 2 --epochs 12 --threads 1 --out "$dir/a" > "$dir/again.json"
 cmp -s "$dir/a.json" "$dir/again.json" || fail "asked again, the answer differs"
 # Stopped and gone on with, alone: the bits of the run that had another beside it.
-route --settings 1 --seeds 1 --epochs 12 --threads 1 --out "$dir/b" > /dev/null & victim=$!
+"$assay" --quiet route mnist --quick --data "$dir/images" --settings 1 --seeds 1 --epochs 12 --threads 1 --out "$dir/b" > /dev/null & victim=$!
 for _ in $(seq 400); do [ -e "$dir/b/runs/setting-1-seed-0/checkpoint.safetensors" ] && break; sleep 0.02; done
-kill -INT $victim 2> /dev/null || true; wait $victim && true
+kill -TERM $victim; code=0; wait $victim || code=$?
+[ $code = 1 ] && [ -e "$dir/b/runs/setting-1-seed-0/checkpoint.safetensors" ] && [ ! -e "$dir/b/runs/setting-1-seed-0/run.json" ] || fail "stopped: exit $code"
 route --settings 1 --seeds 1 --epochs 12 --threads 1 --out "$dir/b" > /dev/null
 for file in model.safetensors pictures-idx3-ubyte; do
   cmp -s "$dir/a/runs/setting-1-seed-0/$file" "$dir/b/runs/setting-1-seed-0/$file" || fail "a stopped run ends with another $file"
