@@ -1,0 +1,85 @@
+#include "assay/routing/experiments/grid_methods.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "assay/base/error.h"
+
+namespace assay::routing {
+namespace {
+
+enum class Route { open, diamond, ghost, dropped };
+
+bool is_watched(GridLabel label) { return label == GridLabel::watched_diamond || label == GridLabel::watched_ghost; }
+
+Route route_of(GridMethod method, GridLabel label) {
+  if (method == GridMethod::filtering) return label == GridLabel::diamond || label == GridLabel::ghost ? Route::dropped : Route::open;
+  if (method != GridMethod::routed && method != GridMethod::no_gate) return Route::open;
+  return label == GridLabel::watched_diamond ? Route::diamond : label == GridLabel::watched_ghost ? Route::ghost : Route::open;
+}
+
+}  // namespace
+
+std::string to_string(GridMethod method) {
+  constexpr std::array names = {"routed", "naive", "filtering", "oracle", "routed-no-gate", "gate-no-routing"};
+  return names[static_cast<std::size_t>(method)];
+}
+
+GridMethod parse_grid_method(const std::string& name) {
+  std::string known;
+  for (const GridMethod method : kGridMethods) {
+    if (to_string(method) == name) return method;
+    known += (known.empty() ? "" : ", ") + to_string(method);
+  }
+  throw UsageError("route gridworld", "'" + name + "' is no method", "the methods are " + known);
+}
+
+std::string describe(GridMethod method) {
+  constexpr std::array lines = {"gradient routing, Diamond expert alone", "outcome reward, minus 1 for a watched Ghost", "watched episodes only",
+                                "true reward everywhere", "routing without gate (both experts half)", "gate without routing"};
+  return lines[static_cast<std::size_t>(method)];
+}
+
+GridRewards training_rewards(GridMethod method) {
+  if (has_experts(method)) return {0, 1, 1, 1, 1};
+  if (method == GridMethod::naive) return {0, 1, 1, 1, -1};
+  return kTrueRewards;
+}
+
+std::vector<GridUpstream> loss_gradients(GridMethod method, const GridPass& pass, const GridSteps& steps, const GridHindsight& hindsight,
+                                         const GridLossOptions& options, GridLosses& losses) {
+  std::vector<GridUpstream> upstream(static_cast<std::size_t>(pass.rows()));
+  const std::size_t n = steps.row.size();
+  const auto share = 1 / static_cast<float>(n);
+  losses = {};
+  const auto watched = std::count_if(hindsight.labels.begin(), hindsight.labels.end(), is_watched);
+  const float gate_share = watched > 0 ? 1 / static_cast<float>(watched) : 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const Route route = route_of(method, hindsight.labels[i]);
+    if (route == Route::dropped) continue;
+    ++losses.steps[static_cast<std::size_t>(route)];
+    GridUpstream& up = upstream[static_cast<std::size_t>(steps.row[i])];
+    const GridAnswer& answer = pass.answer(steps.row[i]);
+    const std::size_t action = steps.action[i];
+    const float advantage = hindsight.returns[i] - answer.value;
+    losses.policy -= advantage * answer.log_probability[action];
+    losses.entropy += answer.entropy;
+    losses.value += advantage * advantage;
+    up.value -= share * options.value * 2 * advantage;
+    auto& to = route == Route::diamond ? up.diamond : route == Route::ghost ? up.ghost : up.open;
+    for (std::size_t j = 0; j < kGridActions; ++j) {
+      const float p = answer.probability[j];
+      // -A log p(a), and -c H with dH/dl_j = -p_j (log p_j + H)
+      to[j] += share * (advantage * (p - (j == action ? 1.F : 0.F)) + options.entropy * p * (answer.log_probability[j] + answer.entropy));
+    }
+    if (has_gate(method) && is_watched(hindsight.labels[i])) {
+      const bool diamond = hindsight.labels[i] == GridLabel::watched_diamond;
+      up.gate += options.gate * gate_share * (answer.gate - (diamond ? 1.F : 0.F));
+      losses.gate -= gate_share * std::log(std::max(diamond ? answer.gate : 1 - answer.gate, 1e-30F));
+    }
+  }
+  for (double* sum : {&losses.policy, &losses.value, &losses.entropy}) *sum /= static_cast<double>(n);
+  return upstream;
+}
+
+}  // namespace assay::routing
