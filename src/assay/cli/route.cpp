@@ -8,6 +8,7 @@ void add_route(CLI::App& app, Context& context) {
   // One line an experiment, each in its own file route_*.cpp.
   add_route_plan(*route, context);
   add_route_mnist(*route, context);
+  add_route_gridworld(*route, context);
 }
 
 }  // namespace assay::cli
