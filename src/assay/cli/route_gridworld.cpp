@@ -18,7 +18,7 @@ struct GridArguments {
   std::vector<std::string> methods = {"routed", "naive", "filtering", "oracle"};
   std::vector<double> levels = {.03, .1};
   int seeds = 3, jobs = 0;
-  std::int64_t updates = 0;
+  std::int64_t updates = 0, environments = 512, checkpoint_every = 500;
   double lr = 0;
   bool quick = false, stale = false;
   std::string out = "gridworld", run;
@@ -30,6 +30,7 @@ routing::GridOptions grid_options(const GridArguments& a, const routing::GridRun
   o.world.stale_observation = a.stale;
   o.precision = context.precision();
   if (a.quick) o.updates = 1000, o.lr = 5e-4, o.curve_points = 20;
+  o.environments = a.environments, o.checkpoint_every = a.checkpoint_every;
   if (a.updates > 0) o.updates = a.updates;
   if (a.lr > 0) o.lr = a.lr;
   return o;
@@ -38,6 +39,7 @@ routing::GridOptions grid_options(const GridArguments& a, const routing::GridRun
 /// What is said of a run on the command line, for the processes that this command starts and for the reader of the results.
 std::vector<std::string> grid_flags(const GridArguments& a, const Context& context) {
   std::vector<std::string> flags = {"--dtype", context.dtype};
+  if (a.environments != 512) flags.insert(flags.end(), {"--environments", std::to_string(a.environments)});
   if (a.updates > 0) flags.insert(flags.end(), {"--updates", std::to_string(a.updates)});
   if (a.lr > 0) flags.insert(flags.end(), {"--lr", fmt::format("{}", a.lr)});
   if (a.quick) flags.push_back("--quick");
@@ -61,7 +63,8 @@ void run_all_grids(const GridArguments& a, const Context& context) {
   const std::vector<std::string> flags = grid_flags(a, context);
   std::vector<Process> processes;
   for (const routing::GridRun* run : missing) {
-    std::vector<std::string> argv = {own_program(), "route", "gridworld", "--run", run->name(), "--out", a.out, "--threads", std::to_string(std::max(1, cores / jobs)), "--relay"};
+    std::vector<std::string> argv = {own_program(), "route", "gridworld", "--run", run->name(), "--out", a.out, "--threads",
+                                     std::to_string(std::max(1, cores / jobs)), "--checkpoint-every", std::to_string(a.checkpoint_every), "--relay"};
     argv.insert(argv.end(), flags.begin(), flags.end());
     processes.push_back({run->name(), argv});
   }
@@ -95,8 +98,10 @@ void add_route_gridworld(CLI::App& route, Context& context) {
   command->add_option("--methods", a->methods, "routed, naive, filtering, oracle, and the ablations routed-no-gate, gate-no-routing")->delimiter(',')->capture_default_str();
   command->add_option("--levels", a->levels, "Oversight: the probability that a terminal cell is watched")->delimiter(',')->check(CLI::Range(0.0, 1.0))->capture_default_str();
   command->add_option("--seeds", a->seeds, "Seeds of each method and level, from --seed on")->check(CLI::Range(1, 1000))->capture_default_str();
-  command->add_option("--updates", a->updates, "Updates of 512 environments x 32 steps (default: 20000, as published; 1000 with --quick)")->check(CLI::PositiveNumber);
+  command->add_option("--updates", a->updates, "Updates, each of 32 steps of all environments (default: 20000, as published; 1000 with --quick)")->check(CLI::PositiveNumber);
   command->add_option("--lr", a->lr, "Adam's learning rate (default: 5e-5, as published; 5e-4 with --quick)")->check(CLI::PositiveNumber);
+  command->add_option("--environments", a->environments, "Environments side by side")->check(CLI::Range(1, 32768))->capture_default_str();
+  command->add_option("--checkpoint-every", a->checkpoint_every, "Updates")->check(CLI::PositiveNumber)->capture_default_str();
   command->add_flag("--quick", a->quick, "A twentieth of the updates at ten times the learning rate");
   command->add_flag("--stale-observation", a->stale, "As the reference code: an episode's first action is chosen from the state before it began");
   command->add_option("--jobs", a->jobs, "Runs side by side (default: --threads, or all cores)")->check(CLI::PositiveNumber);

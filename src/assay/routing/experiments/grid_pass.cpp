@@ -46,7 +46,7 @@ GridPass::GridPass(const GridPolicy& policy, Precision precision, std::int64_t m
   if (policy.gate) nets_.emplace_back().net = &policy.gate->net;
   for (NetPass& n : nets_) {
     n.a1 = fused::Words(max_rows_ * words_);
-    n.a2 = at::empty({max_rows_, kGridWidth}, at::kFloat);
+    n.a2 = fused::Words(max_rows_ * kGridWidth);
   }
 }
 
@@ -61,6 +61,7 @@ void GridPass::begin(std::optional<float> fixed_gate) {
     n.bias = is_gate ? n.net->b_in + small_product(policy_.gate->conv_bias.view({1, -1}), channel_sums(n.net->W_in)).view({-1}) : n.net->b_in;
     n.forward_operand = fused::Stack({n.net->W}).forward_operand(f_);
   }
+  head_ = {data(policy_.W_out), data(policy_.b_out), policy_.gate ? data(policy_.gate->W_out) : nullptr, policy_.gate ? data(policy_.gate->b_out) : nullptr};
   value_ = policy_.value.collapse();
   for (const std::int32_t o : observations_) row_of_[static_cast<std::size_t>(o)] = -1;
   observations_.clear();
@@ -96,7 +97,7 @@ void GridPass::forward_rows(std::int64_t begin, std::int64_t end, float* scratch
     for (std::int64_t r = begin; r < end; ++r) grid::first_layer(table, bias, active_inputs(observation_of(r)), scratch + (r - begin) * kGridWidth);
     std::uint32_t* a1 = n.a1.data() + begin * words_;
     f_.to_rows(scratch, kGridWidth, end - begin, kGridWidth, a1);
-    float* a2 = data(n.a2) + begin * kGridWidth;
+    float* a2 = n.a2_row(begin);
     f_.gemm(end - begin, kGridWidth, words_, a1, words_, 0, n.forward_operand.data(), words_ * 16, a2, kGridWidth, false);
     grid::add_bias_relu(a2, data(n.net->b), end - begin);
   }
@@ -104,11 +105,10 @@ void GridPass::forward_rows(std::int64_t begin, std::int64_t end, float* scratch
 
 void GridPass::answer_row(std::int64_t r) {
   GridAnswer& answer = answers_[static_cast<std::size_t>(r)];
-  const auto a2 = [&](const NetPass& n) { return data(n.a2) + r * kGridWidth; };
-  answer.gate = fixed_gate_ ? *fixed_gate_ : 1 / (1 + std::exp(-grid::dot(a2(nets_.back()), data(policy_.gate->W_out)) - data(policy_.gate->b_out)[0]));
+  answer.gate = fixed_gate_ ? *fixed_gate_ : 1 / (1 + std::exp(-grid::dot(nets_.back().a2_row(r), head_.gate_W) - *head_.gate_b));
   const bool ghost_alone = !nets_.front().used, both = policy_.experts.size() == 2 && nets_[0].used && nets_[1].used;
   float logits[kGridActions];
-  grid::head(a2(nets_[ghost_alone ? 1 : 0]), both ? a2(nets_[1]) : nullptr, answer.gate, data(policy_.W_out), data(policy_.b_out), logits);
+  grid::head(nets_[ghost_alone ? 1 : 0].a2_row(r), both ? nets_[1].a2_row(r) : nullptr, answer.gate, head_.W, head_.b, logits);
   const float top = *std::max_element(logits, logits + kGridActions);
   float sum = 0;
   for (const float l : logits) sum += std::exp(l - top);
@@ -137,6 +137,7 @@ void GridPass::backward_piece(Piece& p, std::span<const GridUpstream> upstream, 
   const fused::Words dz_words(static_cast<std::int64_t>(nets_.size()) * fused::kTileRows * kGridWidth), dx(fused::kTileRows * kGridWidth),
       operand(fused::kTileRows * words_);
   const auto dz = [&](std::size_t net) { return dz_words.floats() + static_cast<std::int64_t>(net) * fused::kTileRows * kGridWidth; };
+  float *dW_out = data(p.W_out), *db_out = data(p.b_out), *gate_out = data(p.gate_out);
   for (std::int64_t begin = p.begin; begin < p.end; begin += fused::kTileRows) {
     const std::int64_t count = std::min(fused::kTileRows, p.end - begin);
     for (std::int64_t i = 0; i < count; ++i) {  // the head and the gate's output
@@ -146,15 +147,14 @@ void GridPass::backward_piece(Piece& p, std::span<const GridUpstream> upstream, 
       bool routed = false;
       for (std::size_t j = 0; j < kGridActions; ++j) {
         routed = routed || up.diamond[j] != 0 || up.ghost[j] != 0;
-        data(p.b_out)[j] += up.open[j] + up.diamond[j] + up.ghost[j];
+        db_out[j] += up.open[j] + up.diamond[j] + up.ghost[j];
       }
-      const float dg = grid::head_gradient(data(nets_[0].a2) + r * kGridWidth, both ? data(nets_[1].a2) + r * kGridWidth : nullptr, answer.gate,
-                                           data(policy_.W_out), {up.open.data(), up.diamond.data(), up.ghost.data(), routed}, data(p.W_out),
-                                           dz(0) + i * kGridWidth, both ? dz(1) + i * kGridWidth : nullptr);
+      const float dg = grid::head_gradient(nets_[0].a2_row(r), both ? nets_[1].a2_row(r) : nullptr, answer.gate, head_.W,
+                                           {up.open.data(), up.diamond.data(), up.ghost.data(), routed}, dW_out, dz(0) + i * kGridWidth, both ? dz(1) + i * kGridWidth : nullptr);
       if (policy_.gate) {
         const float d = dg * answer.gate * (1 - answer.gate) + up.gate;
-        grid::gate_out_gradient(data(nets_.back().a2) + r * kGridWidth, data(policy_.gate->W_out), d, dz(nets_.size() - 1) + i * kGridWidth, data(p.gate_out));
-        data(p.gate_out)[kGridWidth] += d;
+        grid::gate_out_gradient(nets_.back().a2_row(r), head_.gate_W, d, dz(nets_.size() - 1) + i * kGridWidth, gate_out);
+        gate_out[kGridWidth] += d;
       }
       const GridActive active = active_inputs(observation_of(r));
       for (int a = 0; a < active.n; ++a) p.value[static_cast<std::size_t>(active.input[static_cast<std::size_t>(a)])] += up.value;
@@ -167,7 +167,8 @@ void GridPass::backward_piece(Piece& p, std::span<const GridUpstream> upstream, 
       dz_panels[n].put(begin, count, operand.data(), kGridWidth);
       a1_panels[n].put(begin, count, net.a1.data() + begin * words_, kGridWidth);
       f_.gemm(count, kGridWidth, words_, operand.data(), words_, 0, net.backward_operand.data(), words_ * 16, dx.floats(), kGridWidth, false);
-      for (std::int64_t i = 0; i < count; ++i) first_layer_gradient(net, begin + i, dx.floats() + i * kGridWidth, data(p.table[n]));
+      float* table = data(p.table[n]);
+      for (std::int64_t i = 0; i < count; ++i) first_layer_gradient(net, begin + i, dx.floats() + i * kGridWidth, table);
     }
   }
 }

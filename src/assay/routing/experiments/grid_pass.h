@@ -53,7 +53,8 @@ class GridPass {
     fused::Words forward_operand, backward_operand;
     Tensor table, bias;  // the first layer as seen from the observation: [100, 256], [256]
     fused::Words a1;     // operand rows
-    Tensor a2;           // [max_rows, 256]
+    fused::Words a2;     // f32 [max_rows, 256]
+    [[nodiscard]] float* a2_row(std::int64_t row) const { return a2.floats() + row * kGridWidth; }
   };
   struct Piece;
   void forward_rows(std::int64_t begin, std::int64_t end, float* scratch);
@@ -66,6 +67,9 @@ class GridPass {
   const kernels::FormatKernels& f_;
   std::int64_t max_rows_, words_;
   std::vector<NetPass> nets_;  // experts, then the gate
+  struct {
+    const float *W = nullptr, *b = nullptr, *gate_W = nullptr, *gate_b = nullptr;
+  } head_;  // where the weights lie after the nets
   std::optional<float> fixed_gate_;
   GridValue::Collapsed value_{};
   std::vector<std::int32_t> row_of_;        // by observation; -1 = not met yet
