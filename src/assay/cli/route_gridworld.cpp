@@ -54,17 +54,30 @@ void run_all_grids(const GridArguments& a, const Context& context) {
   fs::create_directories(out);
   std::vector<const routing::GridRun*> missing;
   for (const routing::GridRun& run : runs) {
-    if (!fs::exists(run.folder(out) / "run.json")) missing.push_back(&run);
-    else routing::run_grid(grid_options(a, run, context), run.folder(out), *context.progress);  // of the same settings?
+    if (!fs::exists(run.folder(out) / "run.json"))
+      missing.push_back(&run);
+    else
+      routing::run_grid(grid_options(a, run, context), run.folder(out), *context.progress);  // of the same settings?
   }
   // Runs side by side, the cores shared among them: what a run gives does not depend on it.
-  const int cores = context.runtime.threads > 0 ? context.runtime.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int cores =
+      context.runtime.threads > 0 ? context.runtime.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const int jobs = std::max(1, std::min<int>(a.jobs > 0 ? a.jobs : cores, static_cast<int>(missing.size())));
   const std::vector<std::string> flags = grid_flags(a, context);
   std::vector<Process> processes;
   for (const routing::GridRun* run : missing) {
-    std::vector<std::string> argv = {own_program(), "route", "gridworld", "--run", run->name(), "--out", a.out, "--threads",
-                                     std::to_string(std::max(1, cores / jobs)), "--checkpoint-every", std::to_string(a.checkpoint_every), "--relay"};
+    std::vector<std::string> argv = {own_program(),
+                                     "route",
+                                     "gridworld",
+                                     "--run",
+                                     run->name(),
+                                     "--out",
+                                     a.out,
+                                     "--threads",
+                                     std::to_string(std::max(1, cores / jobs)),
+                                     "--checkpoint-every",
+                                     std::to_string(a.checkpoint_every),
+                                     "--relay"};
     argv.insert(argv.end(), flags.begin(), flags.end());
     processes.push_back({run->name(), argv});
   }
@@ -77,7 +90,11 @@ void run_all_grids(const GridArguments& a, const Context& context) {
   for (const std::string& flag : flags) command += " " + flag;
   Json config = routing::grid_identity(grid_options(a, runs.front(), context));
   for (const char* of_a_run : {"method", "oversight", "seed"}) config.erase(of_a_run);
-  const Json results = {{"name", "gridworld"}, {"settings", routing::grid_settings(runs, out)}, {"config", config}, {"assay", version_json()}, {"command", command}};
+  const Json results = {{"name", "gridworld"},
+                        {"settings", routing::grid_settings(runs, out)},
+                        {"config", config},
+                        {"assay", version_json()},
+                        {"command", command}};
   write_json(out / "results.json", results);
   write_text(out / "report.html", grid_report(results));
   double updates = 0, cpu_s = 0;
@@ -85,30 +102,45 @@ void run_all_grids(const GridArguments& a, const Context& context) {
     const double of = s["training"]["cpu_s"].get<double>();
     cpu_s += of, updates += of * s["training"]["updates_per_cpu_s"].get<double>();
   }
-  context.print(results, routing::grid_table(results) + fmt::format("\n{} environments x {} steps an update, lr {}, {}; {:.1f} updates per CPU-second; the report is {}\n",
-                                                                    config["environments"].get<int>(), config["steps"].get<int>(), config["lr"].get<double>(),
-                                                                    context.dtype, updates / cpu_s, (out / "report.html").string()));
+  context.print(results,
+                routing::grid_table(results) +
+                    fmt::format("\n{} environments x {} steps an update, lr {}, {}; {:.1f} updates per CPU-second; the report is {}\n",
+                                config["environments"].get<int>(), config["steps"].get<int>(), config["lr"].get<double>(), context.dtype,
+                                updates / cpu_s, (out / "report.html").string()));
 }
 
 }  // namespace
 
 void add_route_gridworld(CLI::App& route, Context& context) {
   const auto a = std::make_shared<GridArguments>();
-  CLI::App* command = route.add_subcommand("gridworld", "Scalable oversight: reinforcement learning with few watched episodes (section 4.3)");
-  command->add_option("--methods", a->methods, "routed, naive, filtering, oracle, and the ablations routed-no-gate, gate-no-routing")->delimiter(',')->capture_default_str();
-  command->add_option("--levels", a->levels, "Oversight: the probability that a terminal cell is watched")->delimiter(',')->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  command->add_option("--seeds", a->seeds, "Seeds of each method and level, from --seed on")->check(CLI::Range(1, 1000))->capture_default_str();
-  command->add_option("--updates", a->updates, "Updates, each of 32 steps of all environments (default: 20000, as published; 1000 with --quick)")->check(CLI::PositiveNumber);
+  CLI::App* command =
+      route.add_subcommand("gridworld", "Scalable oversight: reinforcement learning with few watched episodes (section 4.3)");
+  command->add_option("--methods", a->methods, "routed, naive, filtering, oracle, and the ablations routed-no-gate, gate-no-routing")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--levels", a->levels, "Oversight: the probability that a terminal cell is watched")
+      ->delimiter(',')
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command->add_option("--seeds", a->seeds, "Seeds of each method and level, from --seed on")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command
+      ->add_option("--updates", a->updates,
+                   "Updates, each of 32 steps of all environments (default: 20000, as published; 1000 with --quick)")
+      ->check(CLI::PositiveNumber);
   command->add_option("--lr", a->lr, "Adam's learning rate (default: 5e-5, as published; 5e-4 with --quick)")->check(CLI::PositiveNumber);
   command->add_option("--environments", a->environments, "Environments side by side")->check(CLI::Range(1, 32768))->capture_default_str();
   command->add_option("--checkpoint-every", a->checkpoint_every, "Updates")->check(CLI::PositiveNumber)->capture_default_str();
   command->add_flag("--quick", a->quick, "A twentieth of the updates at ten times the learning rate");
-  command->add_flag("--stale-observation", a->stale, "As the reference code: an episode's first action is chosen from the state before it began");
+  command->add_flag("--stale-observation", a->stale,
+                    "As the reference code: an episode's first action is chosen from the state before it began");
   command->add_option("--jobs", a->jobs, "Runs side by side (default: --threads, or all cores)")->check(CLI::PositiveNumber);
   command->add_option("--out", a->out, "Folder; an experiment that was stopped goes on from it")->capture_default_str();
   command->add_option("--run", a->run)->group("");  // one run, for the processes that this command starts
-  command->footer("Results do not depend on --jobs and --threads.\n"
-                  "Example: assay route gridworld --quick --seeds 1 --out gridworld   (then open gridworld/report.html)");
+  command->footer(
+      "Results do not depend on --jobs and --threads.\n"
+      "Example: assay route gridworld --quick --seeds 1 --out gridworld   (then open gridworld/report.html)");
   on_run(*command, [a, &context] {
     context.start();
     if (a->run.empty()) return run_all_grids(*a, context);

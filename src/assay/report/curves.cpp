@@ -15,14 +15,17 @@ std::string curves(const Curves& chart) {
   for (const auto& s : chart.series)
     for (const double x : s.x) x_hi = std::max(x_hi, x);
   const auto x_of = [&](double x) { return left + (total - left - right) * (x_hi > 0 ? x / x_hi : 0); };
-  const auto y_of = [&](double y) { return bottom - (std::clamp(y, chart.y_lo, chart.y_hi) - chart.y_lo) / (chart.y_hi - chart.y_lo) * (bottom - top); };
+  const auto y_of = [&](double y) {
+    return bottom - (std::clamp(y, chart.y_lo, chart.y_hi) - chart.y_lo) / (chart.y_hi - chart.y_lo) * (bottom - top);
+  };
   const auto text = [](double x, double y, const std::string& content, const std::string& more) {
     return "<text x=\"" + fixed(x, 1) + "\" y=\"" + fixed(y, 1) + "\" " + more + ">" + escape(content) + "</text>";
   };
   std::string out = "<svg viewBox=\"0 0 1030 320\" width=\"1030\" role=\"img\" aria-label=\"" + escape(chart.x_label) + "\">\n";
   for (int i = 0; i <= 4; ++i) {
     const double y = chart.y_lo + (chart.y_hi - chart.y_lo) * i / 4, x = x_hi * i / 4;
-    out += "<line x1=\"" + fixed(left, 1) + "\" y1=\"" + fixed(y_of(y), 1) + "\" x2=\"" + fixed(total - right, 1) + "\" y2=\"" + fixed(y_of(y), 1) + "\" class=\"grid\"/>";
+    out += "<line x1=\"" + fixed(left, 1) + "\" y1=\"" + fixed(y_of(y), 1) + "\" x2=\"" + fixed(total - right, 1) + "\" y2=\"" +
+           fixed(y_of(y), 1) + "\" class=\"grid\"/>";
     out += text(left - 8, y_of(y) + 4, fixed(y), "text-anchor=\"end\" class=\"soft\"");
     out += text(x_of(x), bottom + 18, fixed(x, 0), "text-anchor=\"middle\" class=\"soft\"");
   }
@@ -42,8 +45,8 @@ std::string curves(const Curves& chart) {
     }
     if (path.empty()) continue;
     if (!upper.empty()) out += "<path d=\"" + upper + lower + " Z\" fill=\"" + s.colour + "\" opacity=\".16\"/>";
-    out += "<path d=\"" + path + "\" fill=\"none\" stroke=\"" + s.colour + "\" stroke-width=\"2.2\"" + (s.dashed ? " stroke-dasharray=\"5 4\"" : "") + "><title>" +
-           escape(s.label) + " " + fixed(last) + "</title></path>";
+    out += "<path d=\"" + path + "\" fill=\"none\" stroke=\"" + s.colour + "\" stroke-width=\"2.2\"" +
+           (s.dashed ? " stroke-dasharray=\"5 4\"" : "") + "><title>" + escape(s.label) + " " + fixed(last) + "</title></path>";
     double y = y_of(last) + 4;
     for (bool moved = true; moved;) {
       moved = false;

@@ -24,11 +24,12 @@ TEST(GridExperiment, SettingsAreMeansOverFinishedSeeds) {
   const TemporaryFolder folder;
   const auto runs = grid_runs({"routed", "naive"}, {.1}, 3, 0);
   const auto finish = [&](const GridRun& run, double value, std::int64_t empty) {
-    const Json json = {{"identity", {{"method", to_string(run.method)}, {"oversight", run.level}, {"seed", run.seed}}},
-                       {"curve", {{"update", {0, 10}}, {"x", {0, 10}}, {"return", {0.0, value}}}},
-                       {"metrics", {{"return", value}}},
-                       {"episodes", {{"return", Json::array()}}},
-                       {"training", {{"updates", 10}, {"cpu_s", 2.0}, {"observations_per_update", 5.0}, {"updates_with_empty_group", {{"kept", empty}}}}}};
+    const Json json = {
+        {"identity", {{"method", to_string(run.method)}, {"oversight", run.level}, {"seed", run.seed}}},
+        {"curve", {{"update", {0, 10}}, {"x", {0, 10}}, {"return", {0.0, value}}}},
+        {"metrics", {{"return", value}}},
+        {"episodes", {{"return", Json::array()}}},
+        {"training", {{"updates", 10}, {"cpu_s", 2.0}, {"observations_per_update", 5.0}, {"updates_with_empty_group", {{"kept", empty}}}}}};
     fs::create_directories(run.folder(folder.path()));
     write_json(run.folder(folder.path()) / "run.json", json);
   };
@@ -46,7 +47,8 @@ TEST(GridExperiment, SettingsAreMeansOverFinishedSeeds) {
   EXPECT_EQ(routed["training"]["updates_with_empty_group"]["kept"], 3);
   EXPECT_EQ(settings[1]["metrics"]["return"]["ci90"][0], "-inf");
   const std::string table = grid_table({{"settings", settings}});
-  EXPECT_TRUE(contains(table, "| 0.1 | routed | 2 | 10 | 0.600 | -0.031 to 1.231 | – | – |\n| 0.1 | naive | 1 | 10 | 0.200 | – |")) << table;
+  EXPECT_TRUE(contains(table, "| 0.1 | routed | 2 | 10 | 0.600 | -0.031 to 1.231 | – | – |\n| 0.1 | naive | 1 | 10 | 0.200 | – |"))
+      << table;
 }
 
 }  // namespace

@@ -28,11 +28,13 @@ Tensor convolve(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 }
 
 /// The loss of section 4.3 as written, step by step, with stop-gradients.
-Tensor reference_loss(GridMethod method, const Doubles& p, const Tensor& x, const std::vector<std::uint8_t>& actions, const GridHindsight& h) {
+Tensor reference_loss(GridMethod method, const Doubles& p, const Tensor& x, const std::vector<std::uint8_t>& actions,
+                      const GridHindsight& h) {
   const std::int64_t n = x.size(0);
   const Tensor d = through(p, "expert.diamond", x);
   Tensor hidden = d, g = at::full({n, 1}, .5, at::kDouble);
-  Tensor label = at::empty({n}, at::kLong), kept = at::ones({n}, at::kDouble), returns = at::empty({n}, at::kDouble), action = at::empty({n, 1}, at::kLong);
+  Tensor label = at::empty({n}, at::kLong), kept = at::ones({n}, at::kDouble), returns = at::empty({n}, at::kDouble),
+         action = at::empty({n, 1}, at::kLong);
   for (std::int64_t i = 0; i < n; ++i) {
     const auto s = static_cast<std::size_t>(i);
     label[i] = static_cast<std::int64_t>(h.labels[s]);
@@ -58,7 +60,8 @@ Tensor reference_loss(GridMethod method, const Doubles& p, const Tensor& x, cons
   for (const char* layer : {"1", "2", "3"}) v = at::mm(v, p.at(std::string("value.W") + layer).t()) + p.at(std::string("value.b") + layer);
   v = v.view({-1});
   const Tensor advantage = returns - v.detach();
-  const Tensor policy = -advantage * logp.gather(1, action).view({-1}), entropy = -(logp.exp() * logp).sum(1), value = (v - returns).square();
+  const Tensor policy = -advantage * logp.gather(1, action).view({-1}), entropy = -(logp.exp() * logp).sum(1),
+               value = (v - returns).square();
   Tensor loss = (kept * (policy + .5 * value - .1 * entropy)).sum() / static_cast<double>(n);
   if (has_gate(method)) {
     const Tensor watched = at::logical_or(is_diamond, is_ghost).to(at::kDouble);
@@ -78,7 +81,8 @@ Gradients gradients_of(GridMethod method, Precision precision) {
   Rng noise(9);
   for (TrainedParameter& parameter : policy.parameters()) {
     if (parameter.value.dim() == 1 && parameter.name != "gate.W_out")  // biases that are not 0
-      for (std::int64_t i = 0; i < parameter.value.numel(); ++i) parameter.value.data_ptr<float>()[i] = static_cast<float>(.2 * noise.normal());
+      for (std::int64_t i = 0; i < parameter.value.numel(); ++i)
+        parameter.value.data_ptr<float>()[i] = static_cast<float>(.2 * noise.normal());
     p[parameter.name] = parameter.value.to(at::kDouble).detach().requires_grad_();
   }
   GridPass pass(policy, precision, 64 * 24);
@@ -95,7 +99,8 @@ Gradients gradients_of(GridMethod method, Precision precision) {
     for (int k = 0; k < a.n; ++k) x[static_cast<std::int64_t>(i)][a.input[static_cast<std::size_t>(k)]] = 1;
   }
   const Tensor loss = reference_loss(method, p, x, steps.action, h);
-  EXPECT_NEAR(losses.policy + .5 * losses.value - .1 * losses.entropy + .01 * losses.gate, loss.item<double>(), precision == Precision::f32 ? 1e-5 : 1e-2);
+  EXPECT_NEAR(losses.policy + .5 * losses.value - .1 * losses.entropy + .01 * losses.gate, loss.item<double>(),
+              precision == Precision::f32 ? 1e-5 : 1e-2);
   loss.backward();
   Gradients out;
   for (const TrainedParameter& parameter : policy.parameters()) {
@@ -120,7 +125,8 @@ TEST(GridPass, GradientsAreThoseOfAutogradInF64) {
 }
 
 TEST(GridPass, Bf16GradientsAreNear) {
-  for (const auto& [name, ours] : gradients_of(GridMethod::routed, Precision::bf16).ours) EXPECT_TRUE(ours.isfinite().all().item<bool>()) << name;
+  for (const auto& [name, ours] : gradients_of(GridMethod::routed, Precision::bf16).ours)
+    EXPECT_TRUE(ours.isfinite().all().item<bool>()) << name;
   const Gradients g = gradients_of(GridMethod::routed, Precision::bf16);
   for (const auto& [name, ours] : g.ours) EXPECT_LT(relative(ours, g.reference.at(name)), 5e-2) << name;
 }
@@ -189,7 +195,8 @@ TEST(GridRun, AStoppedRunEndsWithTheSameBits) {
     EXPECT_FALSE(fs::exists(folder.path() / "parts" / "checkpoint.safetensors"));
     GridOptions other = tiny(method);
     other.lr = 2e-3;
-    EXPECT_TRUE(contains(error_of([&] { run_grid(other, folder.path() / "parts", no_progress()); }), "lr: 0.001 in the folder")) << "another run's folder";
+    EXPECT_TRUE(contains(error_of([&] { run_grid(other, folder.path() / "parts", no_progress()); }), "lr: 0.001 in the folder"))
+        << "another run's folder";
   }
 }
 

@@ -94,7 +94,8 @@ TEST(GridWorld, ObservationsNameTheirInputs) {
 
 /// Two environments, four steps; only outcomes matter here.
 GridSteps outcomes(std::vector<GridOutcome> all) {
-  GridSteps s{static_cast<std::int64_t>(all.size()) / 2, 2, std::vector<std::int32_t>(all.size()), std::vector<std::uint8_t>(all.size()), std::move(all)};
+  GridSteps s{static_cast<std::int64_t>(all.size()) / 2, 2, std::vector<std::int32_t>(all.size()), std::vector<std::uint8_t>(all.size()),
+              std::move(all)};
   return s;
 }
 
@@ -102,10 +103,10 @@ TEST(GridHindsight, ReturnsAndLabelsGoBackToTheEpisodesStart) {
   using L = GridLabel;
   const GridOutcome go{}, time_out{true, L::none}, diamond{true, L::diamond}, ghost{true, L::watched_ghost};
   //                                     env 0    env 1
-  const GridSteps s = outcomes({/*t 0*/ go,      ghost,
+  const GridSteps s = outcomes({/*t 0*/ go, ghost,
                                 /*t 1*/ diamond, go,
-                                /*t 2*/ go,      time_out,
-                                /*t 3*/ go,      diamond});
+                                /*t 2*/ go, time_out,
+                                /*t 3*/ go, diamond});
   const GridHindsight h = look_back(s, {0, 1, -1, 1, -1}, .5F);
   EXPECT_EQ(h.returns, (std::vector<float>{.5F, -1, 1, 0, 0, 0, 0, 1}));
   EXPECT_EQ(h.labels, (std::vector<L>{L::diamond, L::watched_ghost, L::diamond, L::none, L::none, L::none, L::none, L::diamond}));
@@ -141,8 +142,10 @@ TEST(GridRollout, NewEpisodesAreSeenAtOnceUnlessStale) {
       terminal_seen += r.steps.outcome[i - 40].label != GridLabel::none && (agent == ghost || agent == diamond);
     }
     EXPECT_GT(ends, 50);
-    if (stale) EXPECT_GT(terminal_seen, 50);
-    else EXPECT_EQ(terminal_seen, 0);
+    if (stale)
+      EXPECT_GT(terminal_seen, 50);
+    else
+      EXPECT_EQ(terminal_seen, 0);
   }
 }
 
@@ -191,7 +194,8 @@ TEST(GridLoss, GroupsTakeTheirStepsAndFilteringDropsTheUnwatched) {
 TEST(GridLoss, AnEmptyGroupIsNothing) {
   const Rolled r(2, true, {.oversight = 0});
   GridLosses losses;
-  const auto up = loss_gradients(GridMethod::routed, r.pass, r.steps, look_back(r.steps, training_rewards(GridMethod::routed), .97F), {}, losses);
+  const auto up =
+      loss_gradients(GridMethod::routed, r.pass, r.steps, look_back(r.steps, training_rewards(GridMethod::routed), .97F), {}, losses);
   EXPECT_EQ(losses.steps[1] + losses.steps[2], 0);
   EXPECT_EQ(losses.gate, 0);
   EXPECT_TRUE(std::isfinite(losses.policy));

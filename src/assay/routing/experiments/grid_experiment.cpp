@@ -76,7 +76,9 @@ Json grid_setting(const std::vector<Json>& runs) {
 }  // namespace
 
 std::string GridRun::name() const { return fmt::format("{}:{}:{}", to_string(method), level, seed); }
-fs::path GridRun::folder(const fs::path& out) const { return out / "runs" / fmt::format("{}-at-{}-seed-{}", to_string(method), level, seed); }
+fs::path GridRun::folder(const fs::path& out) const {
+  return out / "runs" / fmt::format("{}-at-{}-seed-{}", to_string(method), level, seed);
+}
 
 GridRun parse_grid_run(const std::string& name) {
   const std::size_t first = name.find(':'), second = name.rfind(':');
@@ -91,7 +93,8 @@ GridRun parse_grid_run(const std::string& name) {
   throw UsageError("route gridworld", "'" + name + "' is no run", "a run is METHOD:LEVEL:SEED, such as routed:0.03:0");
 }
 
-std::vector<GridRun> grid_runs(const std::vector<std::string>& methods, const std::vector<double>& levels, int seeds, std::uint64_t first_seed) {
+std::vector<GridRun> grid_runs(const std::vector<std::string>& methods, const std::vector<double>& levels, int seeds,
+                               std::uint64_t first_seed) {
   std::vector<GridRun> runs;
   for (int s = 0; s < seeds; ++s)
     for (const double level : levels)
@@ -120,7 +123,8 @@ Json grid_settings(const std::vector<GridRun>& runs, const fs::path& out) {
 }
 
 std::string grid_table(const Json& results) {
-  std::string out = "| oversight | method | seeds | updates | true return | 90 % | as trained | Ghost expert |\n|--:|---|--:|--:|--:|---|--:|--:|\n";
+  std::string out =
+      "| oversight | method | seeds | updates | true return | 90 % | as trained | Ghost expert |\n|--:|---|--:|--:|--:|---|--:|--:|\n";
   std::vector<const Json*> rows;
   for (const Json& s : results["settings"]) rows.push_back(&s);
   std::stable_sort(rows.begin(), rows.end(), [](const Json* a, const Json* b) {
@@ -129,12 +133,15 @@ std::string grid_table(const Json& results) {
   });
   for (const Json* s : rows) {
     const Json& m = (*s)["metrics"];
-    const auto cell = [&](const char* name) { return m.contains(name) ? fmt::format("{:.3f}", value_of_grid(m[name]["mean"])) : std::string("–"); };
+    const auto cell = [&](const char* name) {
+      return m.contains(name) ? fmt::format("{:.3f}", value_of_grid(m[name]["mean"])) : std::string("–");
+    };
     const Json& ci = m["return"]["ci90"];
     const std::string interval =
         m["return"]["seeds"].size() > 1 ? fmt::format("{:.3f} to {:.3f}", value_of_grid(ci[0]), value_of_grid(ci[1])) : std::string("–");
-    out += fmt::format("| {} | {} | {} | {:.0f} | {} | {} | {} | {} |\n", (*s)["level"].get<double>(), (*s)["method"].get<std::string>(), (*s)["seeds"].size(),
-                       (*s)["training"]["updates_each"].get<double>(), cell("return"), interval, cell("training_return"), cell("ghost_return"));
+    out += fmt::format("| {} | {} | {} | {:.0f} | {} | {} | {} | {} |\n", (*s)["level"].get<double>(), (*s)["method"].get<std::string>(),
+                       (*s)["seeds"].size(), (*s)["training"]["updates_each"].get<double>(), cell("return"), interval,
+                       cell("training_return"), cell("ghost_return"));
   }
   return out;
 }

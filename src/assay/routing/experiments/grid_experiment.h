@@ -20,7 +20,8 @@ struct GridRun {
 GridRun parse_grid_run(const std::string& name);
 
 /// Every method at every level with `seeds` seeds from `first_seed` on; one seed of all first, so that a stopped experiment tells most.
-std::vector<GridRun> grid_runs(const std::vector<std::string>& methods, const std::vector<double>& levels, int seeds, std::uint64_t first_seed);
+std::vector<GridRun> grid_runs(const std::vector<std::string>& methods, const std::vector<double>& levels, int seeds,
+                               std::uint64_t first_seed);
 
 /// The finished runs of a folder by method and level: {"method", "level", "seeds", "metrics": {name: {"mean", "ci90", "seeds"}},
 /// "curve": {"x", name: {"mean", "lo", "hi"}}, "episodes", "training"}. Intervals are t intervals over seeds.

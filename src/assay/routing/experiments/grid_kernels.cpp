@@ -114,7 +114,8 @@ void head(const float* d, const float* e, float g, const float* W, const float* 
   for (int j = 0; j < kGridActions; ++j) logits[j] = lanes_sum(s[j]) + b[j];
 }
 
-float head_gradient(const float* d, const float* e, float g, const float* W, const HeadGradient& gradient, float* dW, float* dd, float* de) {
+float head_gradient(const float* d, const float* e, float g, const float* W, const HeadGradient& gradient, float* dW, float* dd,
+                    float* de) {
   float all[kGridActions], diamond[kGridActions], ghost[kGridActions];
   for (int j = 0; j < kGridActions; ++j) {
     all[j] = gradient.open[j] + gradient.diamond[j] + gradient.ghost[j];

@@ -35,8 +35,12 @@ GridMethod parse_grid_method(const std::string& name) {
 }
 
 std::string describe(GridMethod method) {
-  constexpr std::array lines = {"gradient routing, Diamond expert alone", "outcome reward, minus 1 for a watched Ghost", "watched episodes only",
-                                "true reward everywhere", "routing without gate (both experts half)", "gate without routing"};
+  constexpr std::array lines = {"gradient routing, Diamond expert alone",
+                                "outcome reward, minus 1 for a watched Ghost",
+                                "watched episodes only",
+                                "true reward everywhere",
+                                "routing without gate (both experts half)",
+                                "gate without routing"};
   return lines[static_cast<std::size_t>(method)];
 }
 

@@ -18,9 +18,12 @@ GridMethod parse_grid_method(const std::string& name);
 /// A line for tables.
 std::string describe(GridMethod method);
 
-[[nodiscard]] constexpr bool has_experts(GridMethod m) { return m == GridMethod::routed || m == GridMethod::no_gate || m == GridMethod::no_routing; }
+[[nodiscard]] constexpr bool has_experts(GridMethod m) {
+  return m == GridMethod::routed || m == GridMethod::no_gate || m == GridMethod::no_routing;
+}
 [[nodiscard]] constexpr bool has_gate(GridMethod m) { return m == GridMethod::routed || m == GridMethod::no_routing; }
-/// The reward that the method trains on: experts 1 on any terminal; naive that, but -1 on a watched Ghost; filtering and oracle the true one.
+/// The reward that the method trains on: experts 1 on any terminal; naive that, but -1 on a watched Ghost; filtering and oracle the true
+/// one.
 GridRewards training_rewards(GridMethod method);
 
 struct GridLossOptions {

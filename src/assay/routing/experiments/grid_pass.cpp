@@ -23,14 +23,16 @@ Tensor behind_convolution(const GridGate& gate) {
 /// [4, 256]: what a 1 in all cells of a channel adds to the first layer.
 Tensor channel_sums(const Tensor& rows) { return rows.view({kGridPlanes, kGridCells, kGridWidth}).sum(1); }
 
-void set_gradient(const Tensor& parameter, const Tensor& gradient) { parameter.mutable_grad() = gradient.reshape(parameter.sizes()).contiguous(); }
+void set_gradient(const Tensor& parameter, const Tensor& gradient) {
+  parameter.mutable_grad() = gradient.reshape(parameter.sizes()).contiguous();
+}
 
 }  // namespace
 
 /// The sums of one piece's rows.
 struct GridPass::Piece {
   std::int64_t begin, end;
-  std::vector<Tensor> table, b;  // a net each: [100, 256], [256]
+  std::vector<Tensor> table, b;   // a net each: [100, 256], [256]
   Tensor W_out, b_out, gate_out;  // [4, 256], [4], [257]: the last is the bias
   std::array<float, kGridInputs> value{};
   float value_sum = 0;
@@ -58,10 +60,12 @@ void GridPass::begin(std::optional<float> fixed_gate) {
     const bool is_gate = policy_.gate && i + 1 == nets_.size();
     n.used = !(is_gate && fixed_gate_) && !(!is_gate && fixed_gate_ && *fixed_gate_ == (i == 0 ? 0.F : 1.F));
     n.table = is_gate ? behind_convolution(*policy_.gate) : n.net->W_in;
-    n.bias = is_gate ? n.net->b_in + small_product(policy_.gate->conv_bias.view({1, -1}), channel_sums(n.net->W_in)).view({-1}) : n.net->b_in;
+    n.bias =
+        is_gate ? n.net->b_in + small_product(policy_.gate->conv_bias.view({1, -1}), channel_sums(n.net->W_in)).view({-1}) : n.net->b_in;
     n.forward_operand = fused::Stack({n.net->W}).forward_operand(f_);
   }
-  head_ = {data(policy_.W_out), data(policy_.b_out), policy_.gate ? data(policy_.gate->W_out) : nullptr, policy_.gate ? data(policy_.gate->b_out) : nullptr};
+  head_ = {data(policy_.W_out), data(policy_.b_out), policy_.gate ? data(policy_.gate->W_out) : nullptr,
+           policy_.gate ? data(policy_.gate->b_out) : nullptr};
   value_ = policy_.value.collapse();
   for (const std::int32_t o : observations_) row_of_[static_cast<std::size_t>(o)] = -1;
   observations_.clear();
@@ -94,7 +98,8 @@ void GridPass::forward_rows(std::int64_t begin, std::int64_t end, float* scratch
   for (NetPass& n : nets_) {
     if (!n.used) continue;
     const float *table = data(n.table), *bias = data(n.bias);
-    for (std::int64_t r = begin; r < end; ++r) grid::first_layer(table, bias, active_inputs(observation_of(r)), scratch + (r - begin) * kGridWidth);
+    for (std::int64_t r = begin; r < end; ++r)
+      grid::first_layer(table, bias, active_inputs(observation_of(r)), scratch + (r - begin) * kGridWidth);
     std::uint32_t* a1 = n.a1.data() + begin * words_;
     f_.to_rows(scratch, kGridWidth, end - begin, kGridWidth, a1);
     float* a2 = n.a2_row(begin);
@@ -127,8 +132,10 @@ void GridPass::answer_row(std::int64_t r) {
 void GridPass::first_layer_gradient(const NetPass& net, std::int64_t r, const float* dz, float* table) const {
   const std::uint32_t* given = net.a1.data() + r * words_;
   const GridActive active = active_inputs(observation_of(r));
-  if (f_.per_word == 2) grid::first_layer_gradient(reinterpret_cast<const std::uint16_t*>(given), dz, active, table);
-  else grid::first_layer_gradient(given, dz, active, table);
+  if (f_.per_word == 2)
+    grid::first_layer_gradient(reinterpret_cast<const std::uint16_t*>(given), dz, active, table);
+  else
+    grid::first_layer_gradient(given, dz, active, table);
 }
 
 void GridPass::backward_piece(Piece& p, std::span<const GridUpstream> upstream, std::vector<fused::TokenPanels>& dz_panels,
@@ -150,7 +157,8 @@ void GridPass::backward_piece(Piece& p, std::span<const GridUpstream> upstream, 
         db_out[j] += up.open[j] + up.diamond[j] + up.ghost[j];
       }
       const float dg = grid::head_gradient(nets_[0].a2_row(r), both ? nets_[1].a2_row(r) : nullptr, answer.gate, head_.W,
-                                           {up.open.data(), up.diamond.data(), up.ghost.data(), routed}, dW_out, dz(0) + i * kGridWidth, both ? dz(1) + i * kGridWidth : nullptr);
+                                           {up.open.data(), up.diamond.data(), up.ghost.data(), routed}, dW_out, dz(0) + i * kGridWidth,
+                                           both ? dz(1) + i * kGridWidth : nullptr);
       if (policy_.gate) {
         const float d = dg * answer.gate * (1 - answer.gate) + up.gate;
         grid::gate_out_gradient(nets_.back().a2_row(r), head_.gate_W, d, dz(nets_.size() - 1) + i * kGridWidth, gate_out);
@@ -166,7 +174,8 @@ void GridPass::backward_piece(Piece& p, std::span<const GridUpstream> upstream, 
       f_.to_rows(dz(n), kGridWidth, count, kGridWidth, operand.data());
       dz_panels[n].put(begin, count, operand.data(), kGridWidth);
       a1_panels[n].put(begin, count, net.a1.data() + begin * words_, kGridWidth);
-      f_.gemm(count, kGridWidth, words_, operand.data(), words_, 0, net.backward_operand.data(), words_ * 16, dx.floats(), kGridWidth, false);
+      f_.gemm(count, kGridWidth, words_, operand.data(), words_, 0, net.backward_operand.data(), words_ * 16, dx.floats(), kGridWidth,
+              false);
       float* table = data(p.table[n]);
       for (std::int64_t i = 0; i < count; ++i) first_layer_gradient(net, begin + i, dx.floats() + i * kGridWidth, table);
     }
@@ -183,7 +192,8 @@ void GridPass::backward(std::span<const GridUpstream> upstream) {
   const std::int64_t tiles = (rows() + fused::kTileRows - 1) / fused::kTileRows;
   std::vector<Piece> pieces;
   for (std::int64_t i = 0; i < kPieces; ++i) {
-    Piece p{tiles * i / kPieces * fused::kTileRows, std::min(rows(), tiles * (i + 1) / kPieces * fused::kTileRows), {}, {}, {}, {}, {}, {}, 0};
+    Piece p{
+        tiles * i / kPieces * fused::kTileRows, std::min(rows(), tiles * (i + 1) / kPieces * fused::kTileRows), {}, {}, {}, {}, {}, {}, 0};
     for (std::size_t n = 0; n < nets_.size(); ++n) {
       p.table.push_back(at::zeros({kGridInputs, kGridWidth}, at::kFloat));
       p.b.push_back(at::zeros({kGridWidth}, at::kFloat));
@@ -208,8 +218,10 @@ void GridPass::backward(std::span<const GridUpstream> upstream) {
     set_gradient(nets_[n].net->b, total.b[n]);
     // Each observation has the agent in one cell: the rows of that plane sum to the bias' gradient.
     const Tensor bias = total.table[n].narrow(0, 0, kGridCells).sum(0);
-    if (policy_.gate && n + 1 == nets_.size()) set_gate_gradients(total.table[n], bias);
-    else set_gradient(nets_[n].net->W_in, total.table[n]), set_gradient(nets_[n].net->b_in, bias);
+    if (policy_.gate && n + 1 == nets_.size())
+      set_gate_gradients(total.table[n], bias);
+    else
+      set_gradient(nets_[n].net->W_in, total.table[n]), set_gradient(nets_[n].net->b_in, bias);
   }
   if (policy_.gate) {
     set_gradient(policy_.gate->W_out, total.gate_out.narrow(0, 0, kGridWidth));

@@ -59,7 +59,8 @@ class GridPass {
   struct Piece;
   void forward_rows(std::int64_t begin, std::int64_t end, float* scratch);
   void answer_row(std::int64_t row);
-  void backward_piece(Piece& piece, std::span<const GridUpstream> upstream, std::vector<fused::TokenPanels>& dz, std::vector<fused::TokenPanels>& a1) const;
+  void backward_piece(Piece& piece, std::span<const GridUpstream> upstream, std::vector<fused::TokenPanels>& dz,
+                      std::vector<fused::TokenPanels>& a1) const;
   void first_layer_gradient(const NetPass& net, std::int64_t row, const float* dz, float* table) const;
   void set_gate_gradients(const Tensor& table, const Tensor& bias) const;
 

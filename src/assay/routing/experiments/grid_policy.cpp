@@ -25,8 +25,9 @@ GridPolicy GridPolicy::random(int experts, bool gate, const Rng& rng) {
   GridPolicy p;
   for (int i = 0; i < experts; ++i) p.experts.push_back(random_net(rng.fork("expert").fork(static_cast<std::uint64_t>(i))));
   if (gate)
-    p.gate = GridGate{grid_weight({kGridPlanes, kGridPlanes}, kGridPlanes, rng.fork("gate conv")), at::zeros({kGridPlanes}, at::kFloat),
-                      random_net(rng.fork("gate")), grid_weight({kGridWidth}, kGridWidth, rng.fork("gate out")), at::zeros({1}, at::kFloat)};
+    p.gate =
+        GridGate{grid_weight({kGridPlanes, kGridPlanes}, kGridPlanes, rng.fork("gate conv")), at::zeros({kGridPlanes}, at::kFloat),
+                 random_net(rng.fork("gate")), grid_weight({kGridWidth}, kGridWidth, rng.fork("gate out")), at::zeros({1}, at::kFloat)};
   p.W_out = grid_weight({kGridActions, kGridWidth}, kGridWidth, rng.fork("W_out"));
   p.b_out = at::zeros({kGridActions}, at::kFloat);
   p.value = GridValue::random(rng.fork("value"));

@@ -36,5 +36,4 @@ struct GridPolicy {
   [[nodiscard]] std::vector<TrainedParameter> parameters() const;
 };
 
-
 }  // namespace assay::routing

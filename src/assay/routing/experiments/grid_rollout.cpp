@@ -16,7 +16,8 @@ int draw_action(const GridAnswer& answer, double u) {
 
 }  // namespace
 
-GridSteps roll(GridPass& pass, std::vector<GridEpisode>& environments, const GridWorldOptions& options, std::int64_t steps, const Rng& rng) {
+GridSteps roll(GridPass& pass, std::vector<GridEpisode>& environments, const GridWorldOptions& options, std::int64_t steps,
+               const Rng& rng) {
   const std::size_t n = environments.size();
   GridSteps out{steps, static_cast<std::int64_t>(n), {}, {}, {}};
   const std::size_t size = static_cast<std::size_t>(steps) * n;

@@ -9,8 +9,9 @@
 namespace assay::routing {
 
 struct GridWorldOptions {
-  double oversight = .03;          ///< probability that a terminal cell is watched
-  bool stale_observation = false;  ///< as the reference code: an episode's first action is chosen from the last state of the episode before it
+  double oversight = .03;  ///< probability that a terminal cell is watched
+  bool stale_observation =
+      false;  ///< as the reference code: an episode's first action is chosen from the last state of the episode before it
 };
 
 /// What happened: step t of environment e is at t * environments + e.

@@ -90,8 +90,10 @@ void check(const GridOptions& o) {
   demand(o.world.oversight >= 0 && o.world.oversight <= 1, "the oversight level " + dump(o.world.oversight) + " must lie between 0 and 1");
   demand(o.updates >= 1, "--updates must be 1 or more");
   demand(o.lr > 0 && std::isfinite(o.lr), "--lr must be above 0");
-  demand(o.environments >= 1 && o.steps >= 1 && o.environments * o.steps <= (1 << 20), "environments times steps must lie between 1 and 1,048,576");
-  demand(o.curve_points >= 1 && o.checkpoint_every >= 1 && o.final_evaluations >= 1, "points, checkpoints and evaluations must be 1 or more");
+  demand(o.environments >= 1 && o.steps >= 1 && o.environments * o.steps <= (1 << 20),
+         "environments times steps must lie between 1 and 1,048,576");
+  demand(o.curve_points >= 1 && o.checkpoint_every >= 1 && o.final_evaluations >= 1,
+         "points, checkpoints and evaluations must be 1 or more");
 }
 
 Json grid_identity(const GridOptions& o) {

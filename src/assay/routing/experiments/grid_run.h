@@ -20,7 +20,7 @@ struct GridOptions {
   std::int64_t environments = 512, steps = 32;
   double discount = .97, lr = 5e-5;
   GridLossOptions loss;
-  std::int64_t curve_points = 50;     ///< evaluations on the way
+  std::int64_t curve_points = 50;       ///< evaluations on the way
   std::int64_t final_evaluations = 10;  ///< of the trained policy, averaged
   std::int64_t checkpoint_every = 500;  ///< updates
   Precision precision = Precision::bf16;

@@ -37,7 +37,8 @@ std::vector<GridEpisode> to_episodes(const Tensor& t, std::int64_t environments)
     all.push_back({p[0], p[1], p[2], p[3], p[4] != 0, p[5] != 0});
     good = p[0] < kGridCells && p[1] < kGridCells && p[2] < kGridCells && p[3] <= kGridTimeOut;
   }
-  if (!good) throw Error("route gridworld", "the checkpoint's environments are not " + std::to_string(environments) + " states of the gridworld");
+  if (!good)
+    throw Error("route gridworld", "the checkpoint's environments are not " + std::to_string(environments) + " states of the gridworld");
   return all;
 }
 
@@ -51,15 +52,16 @@ constexpr std::array<Start, 4> kStarts = {{{12, 13, 4}, {10, 12, 14}, {6, 24, 18
 
 GridTraining::GridTraining(const GridOptions& options)
     : options_(options),
-      policy_(GridPolicy::random(has_experts(options.method) ? 2 : 1, has_gate(options.method), Rng(options.seed).fork("gridworld policy"))),
+      policy_(
+          GridPolicy::random(has_experts(options.method) ? 2 : 1, has_gate(options.method), Rng(options.seed).fork("gridworld policy"))),
       pass_(policy_, options.precision, options.environments * options.steps),
       adam_(policy_.parameters(), grid_adam()),
       environments_(new_episodes(options, Rng(options.seed).fork("gridworld start"))) {}
 
 GridTraining::Report GridTraining::update() {
   pass_.begin();
-  const GridSteps steps =
-      roll(pass_, environments_, options_.world, options_.steps, Rng(options_.seed).fork("gridworld rollout").fork(static_cast<std::uint64_t>(updates_)));
+  const GridSteps steps = roll(pass_, environments_, options_.world, options_.steps,
+                               Rng(options_.seed).fork("gridworld rollout").fork(static_cast<std::uint64_t>(updates_)));
   const auto discount = static_cast<float>(options_.discount);
   const GridHindsight hindsight = look_back(steps, training_rewards(options_.method), discount);
   Report report;
@@ -94,7 +96,8 @@ Json GridTraining::episodes(std::optional<float> gate) {
       const GridAnswer& answer = pass_.answer(row);
       double u = rng.uniform();
       int action = 0;
-      while (action < kGridActions - 1 && u >= answer.probability[static_cast<std::size_t>(action)]) u -= answer.probability[static_cast<std::size_t>(action++)];
+      while (action < kGridActions - 1 && u >= answer.probability[static_cast<std::size_t>(action)])
+        u -= answer.probability[static_cast<std::size_t>(action++)];
       outcome = act(e, action);
       path.push_back(e.agent);
     }

@@ -30,26 +30,37 @@ Tensor small_product(const Tensor& a, const Tensor& b_in) {
 
 GridValue GridValue::random(const Rng& rng) {
   const std::int64_t flat = kChannels * kGridCells;
-  return {grid_weight({kChannels, kGridPlanes}, kGridPlanes, rng.fork("conv")), at::zeros({kChannels}, at::kFloat),
-          grid_weight({kGridWidth, flat}, flat, rng.fork("W1")), at::zeros({kGridWidth}, at::kFloat),
-          grid_weight({kMiddle, kGridWidth}, kGridWidth, rng.fork("W2")), at::zeros({kMiddle}, at::kFloat),
-          grid_weight({1, kMiddle}, kMiddle, rng.fork("W3")), at::zeros({1}, at::kFloat)};
+  return {grid_weight({kChannels, kGridPlanes}, kGridPlanes, rng.fork("conv")),
+          at::zeros({kChannels}, at::kFloat),
+          grid_weight({kGridWidth, flat}, flat, rng.fork("W1")),
+          at::zeros({kGridWidth}, at::kFloat),
+          grid_weight({kMiddle, kGridWidth}, kGridWidth, rng.fork("W2")),
+          at::zeros({kMiddle}, at::kFloat),
+          grid_weight({1, kMiddle}, kMiddle, rng.fork("W3")),
+          at::zeros({1}, at::kFloat)};
 }
 
 void GridValue::add_parameters(std::vector<TrainedParameter>& to) const {
-  for (const auto& [name, value] : {std::pair{"value.conv", conv}, {"value.conv_bias", conv_bias}, {"value.W1", W1}, {"value.b1", b1},
-                                    {"value.W2", W2}, {"value.b2", b2}, {"value.W3", W3}, {"value.b3", b3}})
+  for (const auto& [name, value] : {std::pair{"value.conv", conv},
+                                    {"value.conv_bias", conv_bias},
+                                    {"value.W1", W1},
+                                    {"value.b1", b1},
+                                    {"value.W2", W2},
+                                    {"value.b2", b2},
+                                    {"value.W3", W3},
+                                    {"value.b3", b3}})
     to.push_back({.name = name, .value = value});
 }
 
 GridValue::Collapsed GridValue::collapse() const {
-  const Tensor u = small_product(W3, W2);                                   // [1, 256]
-  const Tensor q = small_product(u, W1).view({kChannels, kGridCells});      // dV / d(convolution's output)
-  const Tensor weight = small_product(conv.t(), q).contiguous();            // [4, 25]
+  const Tensor u = small_product(W3, W2);                               // [1, 256]
+  const Tensor q = small_product(u, W1).view({kChannels, kGridCells});  // dV / d(convolution's output)
+  const Tensor weight = small_product(conv.t(), q).contiguous();        // [4, 25]
   // Biases reach the value through what follows their layer.
   const Tensor of_channels = small_product(q, at::ones({kGridCells, 1}, at::kFloat));
-  const float constant = small_product(conv_bias.view({1, -1}), of_channels).item<float>() + small_product(u, b1.view({-1, 1})).item<float>() +
-                         small_product(W3, b2.view({-1, 1})).item<float>() + b3.item<float>();
+  const float constant = small_product(conv_bias.view({1, -1}), of_channels).item<float>() +
+                         small_product(u, b1.view({-1, 1})).item<float>() + small_product(W3, b2.view({-1, 1})).item<float>() +
+                         b3.item<float>();
   Collapsed c{};
   std::copy_n(weight.const_data_ptr<float>(), kGridInputs, c.weight.begin());
   c.constant = constant;
@@ -63,7 +74,9 @@ void GridValue::set_gradients(const std::array<float, kGridInputs>& inputs, floa
   // Sums over steps of dL/dV times each layer's output, one after the other.
   const Tensor convolved = (small_product(conv, x) + conv_bias.view({-1, 1}) * sum).view({-1, 1});  // [400, 1]
   const Tensor h1 = small_product(W1, convolved) + b1.view({-1, 1}) * sum, h2 = small_product(W2, h1) + b2.view({-1, 1}) * sum;
-  const auto set = [](const Tensor& parameter, const Tensor& gradient) { parameter.mutable_grad() = gradient.reshape(parameter.sizes()).contiguous(); };
+  const auto set = [](const Tensor& parameter, const Tensor& gradient) {
+    parameter.mutable_grad() = gradient.reshape(parameter.sizes()).contiguous();
+  };
   set(W3, h2);
   set(b3, at::full({1}, sum, at::kFloat));
   set(W2, small_product(W3.t(), h1.t()));

@@ -18,8 +18,8 @@ Tensor grid_weight(std::vector<std::int64_t> shape, std::int64_t fan_in, Rng rng
 Tensor small_product(const Tensor& a, const Tensor& b);
 
 /// The value net: Conv1x1(4 -> 16), Linear 400 -> 256 -> 32 -> 1, without non-linearities as in the reference code. As a function of the
-/// observation it is therefore 100 weights and a constant, and its gradients are functions of two sums over steps: it costs nothing, while its
-/// parameters move exactly as if it had been run layer by layer.
+/// observation it is therefore 100 weights and a constant, and its gradients are functions of two sums over steps: it costs nothing, while
+/// its parameters move exactly as if it had been run layer by layer.
 struct GridValue {
   Tensor conv, conv_bias;  ///< [16, 4], [16]
   Tensor W1, b1;           ///< [256, 400] (input channel * 25 + cell), [256]

@@ -38,7 +38,8 @@ std::int32_t observation(const GridEpisode& e) {
 }
 
 GridActive active_inputs(std::int32_t o) {
-  const std::int32_t marks = o % 4, diamond = o / 4 % kGridCells, ghost = o / 4 / kGridCells % kGridCells, agent = o / 4 / kGridCells / kGridCells;
+  const std::int32_t marks = o % 4, diamond = o / 4 % kGridCells, ghost = o / 4 / kGridCells % kGridCells,
+                     agent = o / 4 / kGridCells / kGridCells;
   const auto input = [](int plane, std::int32_t cell) { return static_cast<std::int16_t>(plane * kGridCells + cell); };
   GridActive a{{input(0, agent), input(1, ghost), input(2, diamond), 0, 0}, 3};
   if ((marks & 1) != 0) a.input[static_cast<std::size_t>(a.n++)] = input(3, ghost);
