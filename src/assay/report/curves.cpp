@@ -22,8 +22,9 @@ std::string curves(const Curves& chart) {
     return "<text x=\"" + fixed(x, 1) + "\" y=\"" + fixed(y, 1) + "\" " + more + ">" + escape(content) + "</text>";
   };
   std::string out = "<svg viewBox=\"0 0 1030 320\" width=\"1030\" role=\"img\" aria-label=\"" + escape(chart.x_label) + "\">\n";
-  for (int i = 0; i <= 4; ++i) {
-    const double y = chart.y_lo + (chart.y_hi - chart.y_lo) * i / 4, x = x_hi * i / 4;
+  constexpr int kTicks = 6;
+  for (int i = 0; i <= kTicks; ++i) {
+    const double y = chart.y_lo + (chart.y_hi - chart.y_lo) * i / kTicks, x = x_hi * i / kTicks;
     out += "<line x1=\"" + fixed(left, 1) + "\" y1=\"" + fixed(y_of(y), 1) + "\" x2=\"" + fixed(total - right, 1) + "\" y2=\"" +
            fixed(y_of(y), 1) + "\" class=\"grid\"/>";
     out += text(left - 8, y_of(y) + 4, fixed(y), "text-anchor=\"end\" class=\"soft\"");
