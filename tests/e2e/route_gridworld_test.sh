@@ -29,7 +29,7 @@ long=(--updates 800 --methods routed --checkpoint-every 20)
 grid "${long[@]}" --out "$dir/whole" > "$dir/whole.json"
 grid "${long[@]}" --out "$dir/parts" > /dev/null & victim=$!
 for _ in $(seq 3000); do ls "$dir"/parts/runs/*/checkpoint.safetensors > /dev/null 2>&1 && break; sleep 0.02; done
-kill -9 $victim 2> /dev/null || true; wait $victim 2> /dev/null || true
+kill -9 $(pgrep -P $victim || echo $victim) 2> /dev/null || true; wait $victim 2> /dev/null || true
 for _ in $(seq 200); do pgrep -f -- "--out $dir/parts" > /dev/null || break; sleep 0.05; done
 [ ! -e "$dir/parts/results.json" ] || fail "killed too late"
 grid "${long[@]}" --out "$dir/parts" > "$dir/parts.json"
