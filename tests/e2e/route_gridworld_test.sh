@@ -25,7 +25,7 @@ assert "<animate" in html and "routed-no-gate" in html and "http" not in html
 PY
 
 # Killed and gone on with: the same policies.
-long=(--updates 800 --methods routed --checkpoint-every 20)
+long=(--updates 160 --methods routed --checkpoint-every 10)
 grid "${long[@]}" --out "$dir/whole" > "$dir/whole.json"
 grid "${long[@]}" --out "$dir/parts" > /dev/null & victim=$!
 for _ in $(seq 3000); do ls "$dir"/parts/runs/*/checkpoint.safetensors > /dev/null 2>&1 && break; sleep 0.02; done
