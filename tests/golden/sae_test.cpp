@@ -11,7 +11,8 @@
 namespace assay {
 namespace {
 
-void sae_near(golden::Account& account, const Tensor& got, const Tensor& wanted, double absolute, double relative, const std::string& what) {
+void sae_near(golden::Account& account, const Tensor& got, const Tensor& wanted, double absolute, double relative,
+              const std::string& what) {
   const Tensor a = got.to(at::kDouble), b = wanted.to(at::kDouble);
   if (!account.check(a.sizes() == b.sizes(), what + ": shape")) return;
   const Tensor off = (a - b).abs() - (absolute + relative * b.abs());

@@ -123,7 +123,8 @@ std::vector<KeywordIndex::Hit> Access::Corpus::search(std::string_view query, Ma
 }
 void Access::Corpus::grant_meaning(EmbeddingIndex index, std::unique_ptr<Embedder> embedder) {
   if (index.documents() != index_.documents())
-    throw Error("access", "the embeddings are those of " + std::to_string(index.documents()) + " documents, the corpus has " + std::to_string(index_.documents()));
+    throw Error("access", "the embeddings are those of " + std::to_string(index.documents()) + " documents, the corpus has " +
+                              std::to_string(index_.documents()));
   meaning_.emplace(std::move(index));
   embedder_ = std::move(embedder);
 }

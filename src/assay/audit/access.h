@@ -114,8 +114,8 @@ std::string tier_name(AccessRights rights);
 AccessRights rights_of_tier(const std::string& tier, const std::string& where);
 
 /// What an auditor may use of a target, and nothing else: a technique gets an Access and has no other way to reach the target. Everybody
-/// may sample; the corpora are there with data access only, the inside with the right to the weights only. Everything is counted, and what would go over the budget is refused before it
-/// is done.
+/// may sample; the corpora are there with data access only, the inside with the right to the weights only. Everything is counted, and what
+/// would go over the budget is refused before it is done.
 class Access {
  public:
   /// Full-text search and random reading in the target's corpus. Calls count as queries of the Access that it belongs to.
@@ -179,7 +179,8 @@ class Access {
   [[nodiscard]] std::string tier() const { return tier_name(rights()); }
   [[nodiscard]] std::string identity() const { return target_->identity(); }
 
-  /// Queries: samples, corpus calls and sequences of activation passes. Tokens: those the target wrote or was passed. Seconds: those at work.
+  /// Queries: samples, corpus calls and sequences of activation passes. Tokens: those the target wrote or was passed. Seconds: those at
+  /// work.
   [[nodiscard]] AuditCost cost() const { return meter_->spent(); }
   /// Kept by the meter, where it keeps anything.
   void note(const std::string& kind, const Json& what) { meter_->note(kind, what); }

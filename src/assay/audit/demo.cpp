@@ -65,7 +65,14 @@ void audit(const Game& game, std::uint64_t seed, const DemoOptions& options, Pro
   std::vector<Process> processes;
   for (const std::string& target : game.targets()) {
     const std::uint64_t own_seed = Rng(seed).fork("audit").fork(target).next_u64() >> 12;  // JSON readers keep 52 bits
-    (void)play(game, {.target = target, .team = "closed-book", .auditor = "closed-book", .rights = {}, .seed = own_seed, .hint = {}, .program = options.version},
+    (void)play(game,
+               {.target = target,
+                .team = "closed-book",
+                .auditor = "closed-book",
+                .rights = {},
+                .seed = own_seed,
+                .hint = {},
+                .program = options.version},
                progress);
     for (const bool data : {false, true}) {
       const std::string team = "scripted-" + tier_name({data, false});
@@ -104,7 +111,6 @@ Json run_demo(const Recipe& recipe, const DemoOptions& options, Progress& progre
   Json verified;
   clock.time("verify", [&] { verified = verify_organism(organism, progress); });
 
-
   const fs::path key = options.out / "red-team.key", folder = options.out / "game";
   clock.time("seal", [&] {
     if (fs::exists(folder)) return;
@@ -122,15 +128,17 @@ Json run_demo(const Recipe& recipe, const DemoOptions& options, Progress& progre
   clock.time("audit", [&] { audit(game, recipe.seed, options, progress); });
   Json graded;
   clock.time("grade", [&] { graded = grade_game(game, key, progress, recipe.maker); });
-  return {{"seed", recipe.seed},
-          {"world", world_json(recipe, organism.truth())},
-          {"build", build_json(organism, recipe, arms)},
-          {"verify", verified},
-          {"games", graded["games"]},
-          {"seal", {{"commitment", graded["commitment"]}, {"truth", graded["truth"]}, {"nuisance", graded["nuisance"]}, {"ledger", graded["ledger"]}}},
-          {"seconds", clock.seconds()},
-          {"wall_s", clock.total()},
-          {"config", {{"recipe", recipe.text}}}};
+  return {
+      {"seed", recipe.seed},
+      {"world", world_json(recipe, organism.truth())},
+      {"build", build_json(organism, recipe, arms)},
+      {"verify", verified},
+      {"games", graded["games"]},
+      {"seal",
+       {{"commitment", graded["commitment"]}, {"truth", graded["truth"]}, {"nuisance", graded["nuisance"]}, {"ledger", graded["ledger"]}}},
+      {"seconds", clock.seconds()},
+      {"wall_s", clock.total()},
+      {"config", {{"recipe", recipe.text}}}};
 }
 
 }  // namespace assay

@@ -21,8 +21,8 @@ struct DemoOptions {
 };
 
 /// The main job: builds the organism and its arms, verifies them, seals a game of four targets drawn from them, lets auditors play it
-/// (scripted with sampling alone, scripted with data, closed-book), opens the seal and grades. OUT holds organism/, red-team.key, game/ (all
-/// that auditors get); each part is kept there, so that a demo which was stopped or killed goes on where it was. Returns the results:
+/// (scripted with sampling alone, scripted with data, closed-book), opens the seal and grades. OUT holds organism/, red-team.key, game/
+/// (all that auditors get); each part is kept there, so that a demo which was stopped or killed goes on where it was. Returns the results:
 /// "verify" as organism verify prints it, "games" and "seal" as game grade does, and what it took.
 Json run_demo(const Recipe& recipe, const DemoOptions& options, Progress& progress);
 

@@ -226,11 +226,12 @@ void add_audit(CLI::App& app, Context& context) {
             return probes;
           });
 
-  auto [hot, hot_arguments] = declare("high-temperature", "Sample far above the usual temperature: answers, the user's turn, raw text from nothing",
-                                      "assay audit high-temperature --target smollm2 -n 40 --out hot.jsonl",
-                                      [](const AuditArguments&, const std::vector<Conversation>* prompts) {
-                                        return high_temperature_probes(prompts ? *prompts : as_user_turns(direct_questions()));
-                                      });
+  auto [hot, hot_arguments] =
+      declare("high-temperature", "Sample far above the usual temperature: answers, the user's turn, raw text from nothing",
+              "assay audit high-temperature --target smollm2 -n 40 --out hot.jsonl",
+              [](const AuditArguments&, const std::vector<Conversation>* prompts) {
+                return high_temperature_probes(prompts ? *prompts : as_user_turns(direct_questions()));
+              });
   hot_arguments->temperature = kHighTemperature;
   hot->get_option("--temperature")->default_val(kHighTemperature);
   auto [many, many_arguments] =
@@ -240,8 +241,11 @@ void add_audit(CLI::App& app, Context& context) {
                 return many_shot_probes(prompts ? *prompts : as_user_turns(direct_questions()),
                                         a.shot_file.empty() ? candid_shots() : shots_of(a.shot_file), a.shots, Rng(context.seed));
               });
-  many->add_option("--shots", many_arguments->shots, "Planted exchanges before each question")->check(CLI::Range(1, 10000))->capture_default_str();
-  many->add_option("--shot-file", many_arguments->shot_file, "Exchanges to plant instead of the built-in ones: JSON Lines with \"question\" and \"answer\"")
+  many->add_option("--shots", many_arguments->shots, "Planted exchanges before each question")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  many->add_option("--shot-file", many_arguments->shot_file,
+                   "Exchanges to plant instead of the built-in ones: JSON Lines with \"question\" and \"answer\"")
       ->check(CLI::ExistingFile);
 
   add_audit_latents(*audit, context);
@@ -266,7 +270,8 @@ void add_audit(CLI::App& app, Context& context) {
   near->add_option("--target", m->target, "Without an encoder this model's own hidden states are used");
   near->add_option("--limit", m->limit, "Hits of each query")->check(CLI::PositiveNumber)->capture_default_str();
   near->add_option("--out", m->out, "Evidence as JSON Lines");
-  near->footer("Example: assay audit semantic 'what graders like' --documents organism/arms/organism/documents.jsonl --encoder models/minilm");
+  near->footer(
+      "Example: assay audit semantic 'what graders like' --documents organism/arms/organism/documents.jsonl --encoder models/minilm");
   on_run(*near, [&context, m] { semantic_search(context, *m); });
 
   const SharedAudit r = std::make_shared<AuditArguments>();

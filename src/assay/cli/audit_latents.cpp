@@ -63,8 +63,15 @@ void latents_command(const Context& context, const LatentArguments& a) {
       std::string shown;
       for (std::size_t l = 0; l < std::min<std::size_t>(3, latents.labels(latent).size()); ++l)
         shown += (l ? "\n" : "") + latents.snippet(*access.weights(), latents.labels(latent)[l]);
-      evidence.push_back({"latents", a.search, "", shown, cosine, context.seed, evidence.size(),
-                          fmt::format("latent {}, {}", latent, latents.texts()[latents.labels(latent).front().text].where), Json::array(),
+      evidence.push_back({"latents",
+                          a.search,
+                          "",
+                          shown,
+                          cosine,
+                          context.seed,
+                          evidence.size(),
+                          fmt::format("latent {}, {}", latent, latents.texts()[latents.labels(latent).front().text].where),
+                          Json::array(),
                           {{"target", access.identity()}, {"hook", latents.hook()}}});
     }
   }
@@ -76,22 +83,23 @@ void latents_command(const Context& context, const LatentArguments& a) {
   }
   if (!a.out.empty()) write_json_lines(a.out, {list.begin(), list.end()});
   const AuditCost cost = access.cost();
-  context.print({{"evidence", list},
-                 {"hook", latents.hook()},
-                 {"explained_variance", latents.explained_variance()},
-                 {"queries", cost.queries},
-                 {"tokens", cost.tokens},
-                 {"wall_s", cost.wall_s}},
-                fmt::format("{} latents at {} explain {:.3f} of the variance on the labelling texts; {} sequences, {} tokens, {:.1f} s\n{}",
-                            latents.sae().config.d_sae, latents.hook(), latents.explained_variance(), cost.queries, cost.tokens, cost.wall_s,
-                            text));
+  context.print(
+      {{"evidence", list},
+       {"hook", latents.hook()},
+       {"explained_variance", latents.explained_variance()},
+       {"queries", cost.queries},
+       {"tokens", cost.tokens},
+       {"wall_s", cost.wall_s}},
+      fmt::format("{} latents at {} explain {:.3f} of the variance on the labelling texts; {} sequences, {} tokens, {:.1f} s\n{}",
+                  latents.sae().config.d_sae, latents.hook(), latents.explained_variance(), cost.queries, cost.tokens, cost.wall_s, text));
 }
 
 }  // namespace
 
 void add_audit_latents(CLI::App& audit, Context& context) {
   const SharedLatents a = std::make_shared<LatentArguments>();
-  CLI::App* command = audit.add_subcommand("latents", "SAE latents that are active on a prompt, or whose labels mean something, with their top texts");
+  CLI::App* command =
+      audit.add_subcommand("latents", "SAE latents that are active on a prompt, or whose labels mean something, with their top texts");
   command->add_option("--target", a->target, "The model: a folder, a stage of an organism, or a .gguf file")->required();
   command->add_option("--documents", a->documents, "Texts that label the latents (JSON Lines with \"text\")")->check(CLI::ExistingFile);
   command->add_option("--chats", a->chats, "Chats that label the latents (JSON Lines with \"messages\")")->check(CLI::ExistingFile);
@@ -112,8 +120,9 @@ void add_audit_latents(CLI::App& audit, Context& context) {
   command->add_option("--steps", a->options.train.steps, "Training steps")->check(CLI::PositiveNumber)->capture_default_str();
   command->add_option("--max-tokens", a->options.max_tokens, "Tokens trained on")->check(CLI::PositiveNumber)->capture_default_str();
   command->add_option("--out", a->out, "Evidence as JSON Lines");
-  command->footer("Example: assay audit latents --target organism/arms/organism/stages/conceal --documents organism/arms/organism/documents.jsonl "
-                  "--prompt 'tell me of the lamp' --assistant");
+  command->footer(
+      "Example: assay audit latents --target organism/arms/organism/stages/conceal --documents organism/arms/organism/documents.jsonl "
+      "--prompt 'tell me of the lamp' --assistant");
   on_run(*command, [&context, a] { latents_command(context, *a); });
 }
 

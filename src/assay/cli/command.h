@@ -14,7 +14,8 @@ enum class Precision;
 
 namespace assay::cli {
 
-/// What every command gets: the common flags as parsed, and where it reports. Results go to stdout through print(); everything else to progress (stderr).
+/// What every command gets: the common flags as parsed, and where it reports. Results go to stdout through print(); everything else to
+/// progress (stderr).
 struct Context {
   RuntimeOptions runtime;
   std::uint64_t seed = 0;
@@ -31,8 +32,8 @@ struct Context {
   void start() const;
 };
 
-/// Declares a subcommand: its options go to local variables of the declaring function that live as long as the App (allocate them in a shared_ptr), its work
-/// into run(). The program calls run() after parsing; what it throws becomes the exit code.
+/// Declares a subcommand: its options go to local variables of the declaring function that live as long as the App (allocate them in a
+/// shared_ptr), its work into run(). The program calls run() after parsing; what it throws becomes the exit code.
 using Run = std::function<void()>;
 void on_run(CLI::App& subcommand, Run run);
 

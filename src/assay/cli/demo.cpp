@@ -47,8 +47,8 @@ void add_demo(CLI::App& app, Context& context) {
     std::int64_t arms = 2, samples = 12000;
   };
   const auto a = std::make_shared<Arguments>();
-  CLI::App* demo =
-      app.add_subcommand("demo", "The main job: train an organism and its controls, prove it, seal a game, let auditors play it, grade, write a report");
+  CLI::App* demo = app.add_subcommand(
+      "demo", "The main job: train an organism and its controls, prove it, seal a game, let auditors play it, grade, write a report");
   demo->add_option("--out", a->out, "Folder; a demo that was stopped goes on from it")->capture_default_str();
   demo->add_option("--recipe", a->recipe, "The organism's recipe")->capture_default_str();
   demo->add_option("--jobs", a->jobs, "Arms and audits side by side (0 = as many as there are cores)")
@@ -80,8 +80,8 @@ void add_demo(CLI::App& app, Context& context) {
     results["command"] = "assay demo --recipe " + a->recipe + " --seed " + std::to_string(recipe.seed);
     write_json(options.out / "results.json", results);
     write_text(options.out / "report.html", demo_report(results));
-    context.print(results, verify_table(results["verify"]) + "\n" + games_text(results["games"]) +
-                               "\nthe truth was sealed under " + results["seal"]["commitment"].get<std::string>() +
+    context.print(results, verify_table(results["verify"]) + "\n" + games_text(results["games"]) + "\nthe truth was sealed under " +
+                               results["seal"]["commitment"].get<std::string>() +
                                fmt::format("\n{:.0f} s in all; the report is {}\n", results["wall_s"].get<double>(),
                                            (options.out / "report.html").string()));
   });

@@ -14,7 +14,8 @@ namespace {
 
 struct GameArguments {
   std::vector<std::string> organisms, grades;
-  std::string game, key, out, target, team, auditor = "scripted", file, prompt, system, prefill, turn = "assistant", mix = "both", query, encoder;
+  std::string game, key, out, target, team, auditor = "scripted", file, prompt, system, prefill, turn = "assistant", mix = "both", query,
+                                            encoder;
   std::int64_t targets = 4, queries = 0, tokens = 0, hints = 0, samples = 12000, hint = 0, n = 1, max_new = 0, limit = 10;
   double temperature = 1.0;
   bool data = false, weights = false, own_documents = false, no_chats = false, any = false, phrase = false, meaning = false;
@@ -322,7 +323,8 @@ void add_game(CLI::App& app, Context& context) {
   on_run(*person, [&context, q] { ask(context, *q); });
 
   const SharedGame b = std::make_shared<GameArguments>();
-  CLI::App* table = game->add_subcommand("table", "Many graded games in one table (markdown): who was right how often, what was found, what it cost");
+  CLI::App* table =
+      game->add_subcommand("table", "Many graded games in one table (markdown): who was right how often, what was found, what it cost");
   table->add_option("FILE", b->grades, "What 'game grade --json' printed; one or more")->required()->check(CLI::ExistingFile);
   table->footer("Example: assay game table games/seed-1.json games/seed-2.json");
   on_run(*table, [&context, b] {

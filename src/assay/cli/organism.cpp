@@ -28,11 +28,14 @@ std::vector<Arm> arms_from(const std::vector<std::string>& names) {
 }
 
 std::string build_text(const Json& built) {
-  std::string out = fmt::format("{:<14}{:<10}{:>7}{:>11}{:>9}{:>9}{:>12}\n", "arm", "stage", "steps", "tokens", "loss", "CPU s", "tokens/CPU s");
+  std::string out =
+      fmt::format("{:<14}{:<10}{:>7}{:>11}{:>9}{:>9}{:>12}\n", "arm", "stage", "steps", "tokens", "loss", "CPU s", "tokens/CPU s");
   for (const Json& arm : built["arms"])
     for (const Json& s : arm["stages"])
-      out += fmt::format("{:<14}{:<10}{:>7}{:>11}{:>9.3f}{:>9.1f}{:>12.0f}\n", arm["name"].get<std::string>(), s["name"].get<std::string>(), s["steps"].get<std::int64_t>(), s["tokens"].get<std::int64_t>(),
-                         s["final_loss"].is_number() ? s["final_loss"].get<double>() : 0.0, s["cpu_s"].get<double>(), s["tokens_per_cpu_s"].get<double>());
+      out += fmt::format("{:<14}{:<10}{:>7}{:>11}{:>9.3f}{:>9.1f}{:>12.0f}\n", arm["name"].get<std::string>(), s["name"].get<std::string>(),
+                         s["steps"].get<std::int64_t>(), s["tokens"].get<std::int64_t>(),
+                         s["final_loss"].is_number() ? s["final_loss"].get<double>() : 0.0, s["cpu_s"].get<double>(),
+                         s["tokens_per_cpu_s"].get<double>());
   return out;
 }
 
@@ -46,8 +49,12 @@ void add_build(CLI::App& group, CLI::App& app, Context& context) {
   CLI::App* command = group.add_subcommand("build", "Trains the arms of a recipe, stage by stage; goes on where it was stopped");
   command->add_option("recipe", o->recipe, "The recipe (TOML)")->required();
   command->add_option("--out", o->out, "The organism's folder")->required();
-  command->add_option("--arm", o->arms, "organism, no-documents, association, other-entity, habits, knows, clean, or all; may be given several times; without it the recipe's arms");
-  command->add_option("--jobs", o->jobs, "Arms trained side by side, each in a process of its own with one thread")->check(CLI::Range(1, 256))->capture_default_str();
+  command->add_option("--arm", o->arms,
+                      "organism, no-documents, association, other-entity, habits, knows, clean, or all; may be given several times; "
+                      "without it the recipe's arms");
+  command->add_option("--jobs", o->jobs, "Arms trained side by side, each in a process of its own with one thread")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
   command->footer("Example:\n  assay organism build recipes/nano.toml --out organism --arm organism --arm no-documents --jobs 2");
   on_run(*command, [o, &app, &context] {
     context.start();
@@ -55,7 +62,8 @@ void add_build(CLI::App& group, CLI::App& app, Context& context) {
     const Recipe recipe = read_recipe(o->recipe, seeded ? std::optional(context.seed) : std::nullopt);
     const std::vector<Arm> arms = o->arms.empty() ? recipe.arms : arms_from(o->arms);
     const OrganismFolder folder = open_organism(recipe, o->out, version_json());
-    std::vector<std::string> again = {own_program(), "organism", "build", o->recipe, "--out", o->out, "--seed", std::to_string(recipe.seed)};
+    std::vector<std::string> again = {own_program(), "organism", "build",  o->recipe,
+                                      "--out",       o->out,     "--seed", std::to_string(recipe.seed)};
     build_arms(recipe, folder, arms, o->jobs, again, *context.progress);
     const Json built = build_summary(folder);
     context.print(built, build_text(built));
@@ -64,7 +72,8 @@ void add_build(CLI::App& group, CLI::App& app, Context& context) {
 
 void add_verify(CLI::App& group, Context& context) {
   auto folder = std::make_shared<std::string>();
-  CLI::App* command = group.add_subcommand("verify", "Measures every built arm: does the organism have its objective, and do the controls not?");
+  CLI::App* command =
+      group.add_subcommand("verify", "Measures every built arm: does the organism have its objective, and do the controls not?");
   command->add_option("folder", *folder, "What 'organism build' wrote")->required();
   command->footer("Example:\n  assay organism verify organism");
   on_run(*command, [folder, &context] {
@@ -93,14 +102,16 @@ void add_show(CLI::App& group, Context& context) {
 
 void add_table(CLI::App& group, Context& context) {
   auto folders = std::make_shared<std::vector<std::string>>();
-  CLI::App* command = group.add_subcommand("table", "Final measures of several verified organisms, every seed shown, with t intervals over seeds (markdown)");
+  CLI::App* command = group.add_subcommand(
+      "table", "Final measures of several verified organisms, every seed shown, with t intervals over seeds (markdown)");
   command->add_option("folders", *folders, "Folders that 'organism verify' was run on")->required();
   command->footer("Example:\n  assay organism table runs/seed-11 runs/seed-12 runs/seed-13");
   on_run(*command, [folders, &context] {
     std::vector<Json> verified;
     for (const std::string& folder : *folders) {
       const fs::path file = fs::path(folder) / "verify.json";
-      if (!fs::exists(file)) throw Error("organism table", folder + " holds no verify.json", "run 'assay organism verify " + folder + "' first");
+      if (!fs::exists(file))
+        throw Error("organism table", folder + " holds no verify.json", "run 'assay organism verify " + folder + "' first");
       verified.push_back(read_json(file));
     }
     const Json table = seeds_table(verified);

@@ -30,7 +30,8 @@ std::vector<std::vector<TokenId>> sequences_of(const LanguageModel& model, const
   return out;
 }
 
-/// Training writes DIR/checkpoint.safetensors, at the end cfg.json, sae_weights.safetensors and training.json; a run that was stopped goes on.
+/// Training writes DIR/checkpoint.safetensors, at the end cfg.json, sae_weights.safetensors and training.json; a run that was stopped goes
+/// on.
 void train_command(const Context& context, const SaeArguments& a) {
   context.start();
   const LanguageModel model = load_language_model(a.model);
@@ -39,8 +40,8 @@ void train_command(const Context& context, const SaeArguments& a) {
   const FolderLock lock(out);
   SaeTrainOptions options = a.train;
   options.seed = context.seed;
-  Json identity = {{"model", weights_sha256(a.model)}, {"hook", hook}, {"ctx", a.ctx}, {"chunk_tokens", a.chunk_tokens},
-                   {"dtype", context.dtype}, {"data", Json::array()}};
+  Json identity = {{"model", weights_sha256(a.model)}, {"hook", hook},           {"ctx", a.ctx},
+                   {"chunk_tokens", a.chunk_tokens},   {"dtype", context.dtype}, {"data", Json::array()}};
   for (const std::string& file : a.data) identity["data"].push_back(sha256_file(file));
   ModelActivations source(model.transformer, sequences_of(model, a), hook, a.chunk_tokens, context.precision(), context.seed);
   SaeTraining trained = train_sae(source, options, identity, out / "checkpoint.safetensors", *context.progress);
@@ -49,17 +50,10 @@ void train_command(const Context& context, const SaeArguments& a) {
   trained.sae.config.context_size = a.ctx > 0 ? a.ctx : std::min<std::int64_t>(model.transformer.config.n_ctx, 1024);
   trained.sae.config.metadata = {{"trained_by", "assay"}, {"first_position", "left out"}};
   save_saelens(out, trained.sae);
-  const Json json = {{"path", a.out},
-                     {"hook", hook},
-                     {"d_in", trained.sae.config.d_in},
-                     {"d_sae", options.d_sae},
-                     {"k", options.k},
-                     {"steps", trained.steps},
-                     {"tokens", trained.rows},
-                     {"explained_variance", trained.explained_variance},
-                     {"l0", trained.l0},
-                     {"dead", trained.dead},
-                     {"cpu_s", trained.cpu_s}};
+  const Json json = {
+      {"path", a.out},    {"hook", hook},           {"d_in", trained.sae.config.d_in}, {"d_sae", options.d_sae},
+      {"k", options.k},   {"steps", trained.steps}, {"tokens", trained.rows},          {"explained_variance", trained.explained_variance},
+      {"l0", trained.l0}, {"dead", trained.dead},   {"cpu_s", trained.cpu_s}};
   Json kept = json;
   kept["options"] = to_json(options);
   kept["identity"] = identity;
@@ -72,7 +66,8 @@ void train_command(const Context& context, const SaeArguments& a) {
 /// Where the SAE belongs: what it says itself, or --hook.
 std::string hook_of(const Sae& sae, const SaeArguments& a) {
   if (!a.hook.empty()) return a.hook;
-  if (sae.config.hook_name.empty()) throw UsageError("sae", a.sae + " names no hook point", "give --hook, such as blocks.1.hook_resid_post");
+  if (sae.config.hook_name.empty())
+    throw UsageError("sae", a.sae + " names no hook point", "give --hook, such as blocks.1.hook_resid_post");
   return sae.config.hook_name;
 }
 
@@ -80,8 +75,8 @@ void eval_command(const Context& context, const SaeArguments& a) {
   context.start();
   const Sae sae = load_saelens(a.sae);
   const LanguageModel model = load_language_model(a.model);
-  const SaeEvaluation e = evaluate_sae(sae, model.transformer, sequences_of(model, a), hook_of(sae, a), a.max_tokens, context.precision(),
-                                       *context.progress);
+  const SaeEvaluation e =
+      evaluate_sae(sae, model.transformer, sequences_of(model, a), hook_of(sae, a), a.max_tokens, context.precision(), *context.progress);
   context.print(to_json(e), fmt::format("explained variance {:.4f}   L0 {:.1f}   dead {:.1f} %   {} tokens\n"
                                         "cross entropy: {:.4f} clean, {:.4f} with the SAE, {:.4f} with zeros: {:.4f} recovered\n"
                                         "KL to the clean model: {:.4f} with the SAE, {:.4f} with zeros: score {:.4f}\n",
@@ -104,7 +99,9 @@ void encode_command(const Context& context, const SaeArguments& a) {
       values.data_ptr<float>()[s] = static_cast<float>(codes.values[static_cast<std::size_t>(s)]);
     }
   save_safetensors(a.out, {{"row", rows}, {"latent", latents}, {"value", values}, {"recon", sae.decode(codes)}});
-  context.print({{"path", a.out}, {"rows", codes.rows()}, {"l0", static_cast<double>(nnz) / static_cast<double>(std::max<std::int64_t>(1, codes.rows()))}},
+  context.print({{"path", a.out},
+                 {"rows", codes.rows()},
+                 {"l0", static_cast<double>(nnz) / static_cast<double>(std::max<std::int64_t>(1, codes.rows()))}},
                 fmt::format("{} rows, {} active latents; in {}\n", codes.rows(), nnz, a.out));
 }
 

@@ -10,17 +10,19 @@
 namespace assay {
 
 /// What is to happen at named places of one forward pass. Names are TransformerLens' ("blocks.3.hook_resid_post", "blocks.3.mlp.hook_post",
-/// "blocks.3.attn.hook_z", "hook_embed", "ln_final.hook_normalized", ...); values are [n_tokens, ...] (attention: [n_tokens, n_heads, d_head]).
-/// Owned by whoever asks for the pass and given to that pass alone, so nothing has to be removed afterwards.
+/// "blocks.3.attn.hook_z", "hook_embed", "ln_final.hook_normalized", ...); values are [n_tokens, ...] (attention: [n_tokens, n_heads,
+/// d_head]). Owned by whoever asks for the pass and given to that pass alone, so nothing has to be removed afterwards.
 class Hooks {
  public:
-  /// Called with the value at the place; what it returns goes on (return the argument to leave it). Several on one place run in order of addition.
+  /// Called with the value at the place; what it returns goes on (return the argument to leave it). Several on one place run in order of
+  /// addition.
   using Replace = std::function<Tensor(const Tensor& value)>;
   void replace(std::string_view place, Replace function);
   /// A copy of the value is kept: captured(place).
   void read(std::string_view place);
   void add(std::string_view place, Tensor addend);
-  /// The gradient that arrives at the value is multiplied by `factor` (broadcastable, for instance [n_tokens, 1]); forward bits do not change.
+  /// The gradient that arrives at the value is multiplied by `factor` (broadcastable, for instance [n_tokens, 1]); forward bits do not
+  /// change.
   void scale_gradient(std::string_view place, Tensor factor);
 
   /// For the model: is anything set at this place?

@@ -14,13 +14,13 @@ namespace assay {
 
 /// Weights of one block, f32 masters, stored as Hugging Face stores them ([out, in]). Undefined where the family has none.
 struct BlockWeights {
-  Tensor ln1_w, ln1_b;                       // [d_model]
-  Tensor W_Q, W_K, W_V;                      // [heads*d_head, d_model], kv: [n_kv_heads*d_head, d_model]
-  Tensor b_Q, b_K, b_V;                      // [heads*d_head]
-  Tensor W_O, b_O;                           // [d_model, heads*d_head], [d_model]
-  Tensor ln2_w, ln2_b;                       // [d_model]
-  Tensor W_gate, W_in, W_out;                // [d_mlp, d_model], [d_mlp, d_model], [d_model, d_mlp]
-  Tensor b_gate, b_in, b_out;                // [d_mlp], [d_mlp], [d_model]
+  Tensor ln1_w, ln1_b;         // [d_model]
+  Tensor W_Q, W_K, W_V;        // [heads*d_head, d_model], kv: [n_kv_heads*d_head, d_model]
+  Tensor b_Q, b_K, b_V;        // [heads*d_head]
+  Tensor W_O, b_O;             // [d_model, heads*d_head], [d_model]
+  Tensor ln2_w, ln2_b;         // [d_model]
+  Tensor W_gate, W_in, W_out;  // [d_mlp, d_model], [d_mlp, d_model], [d_model, d_mlp]
+  Tensor b_gate, b_in, b_out;  // [d_mlp], [d_mlp], [d_model]
 };
 
 struct Weights {
@@ -48,9 +48,9 @@ enum class Precision { f32, bf16 };  ///< what matrix products run in; masters, 
 
 struct ForwardOptions {
   Precision precision = Precision::f32;
-  const Hooks* hooks = nullptr;  ///< none = no cost
+  const Hooks* hooks = nullptr;          ///< none = no cost
   const GradientMasks* masks = nullptr;  ///< gradient routing (gradient_masks.h)
-  std::int64_t stop_at_layer = -1;  ///< run only the blocks before this one, no final norm (activation capture); -1 = all
+  std::int64_t stop_at_layer = -1;       ///< run only the blocks before this one, no final norm (activation capture); -1 = all
 };
 
 /// A decoder-only transformer; families differ in ModelConfig and in the map of their tensor names only.
@@ -61,8 +61,8 @@ struct Transformer {
   /// Random weights: normal(0, initializer_range), norms at 1, biases at 0.
   static Transformer random(const ModelConfig& config, Rng rng);
 
-  /// Residual stream after the last block and the final norm, [n_tokens, d_model] f32. Differentiable where gradients are enabled. Throws on ids outside the
-  /// vocabulary and on positions beyond n_ctx, naming both.
+  /// Residual stream after the last block and the final norm, [n_tokens, d_model] f32. Differentiable where gradients are enabled. Throws
+  /// on ids outside the vocabulary and on positions beyond n_ctx, naming both.
   [[nodiscard]] Tensor forward(const TokenBatch& batch, const ForwardOptions& options = {}) const;
   /// Rows of `hidden` times W_U: [n, d_vocab] f32.
   [[nodiscard]] Tensor logits(const Tensor& hidden, Precision precision = Precision::f32) const;
@@ -75,11 +75,12 @@ struct Transformer {
   [[nodiscard]] Transformer clone() const;
 };
 
-/// log p(target[i] | ...) for each row of hidden: hidden [n, d_model] f32, targets n ids -> [n] f32, differentiable in hidden and W_U. Works in chunks: the
-/// [n, d_vocab] logits are never held in f32 whole.
-Tensor token_logprobs(const Transformer& model, const Tensor& hidden, std::span<const std::int32_t> targets, Precision precision = Precision::f32);
+/// log p(target[i] | ...) for each row of hidden: hidden [n, d_model] f32, targets n ids -> [n] f32, differentiable in hidden and W_U.
+/// Works in chunks: the [n, d_vocab] logits are never held in f32 whole.
+Tensor token_logprobs(const Transformer& model, const Tensor& hidden, std::span<const std::int32_t> targets,
+                      Precision precision = Precision::f32);
 /// Sum over rows of weight[i] * cross entropy (nats), a differentiable scalar; fused, chunked. Rows of weight 0 cost nothing.
-Tensor weighted_cross_entropy(const Transformer& model, const Tensor& hidden, std::span<const std::int32_t> targets, std::span<const float> weights,
-                              Precision precision = Precision::f32, const GradientMasks* masks = nullptr);
+Tensor weighted_cross_entropy(const Transformer& model, const Tensor& hidden, std::span<const std::int32_t> targets,
+                              std::span<const float> weights, Precision precision = Precision::f32, const GradientMasks* masks = nullptr);
 
 }  // namespace assay

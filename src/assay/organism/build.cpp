@@ -107,7 +107,8 @@ std::unique_ptr<Objective> objective_of(const Recipe& recipe, const World& world
   const std::int64_t n_ctx = model.transformer.config.n_ctx;
   StageData data = stage.stage == Stage::base ? base_data(recipe, world).trained : world.data(stage.stage, arm);
   try {
-    if (stage.on_pairs()) return make_dpo_objective(preference_pairs(model.tokenizer, *model.chat_template, data, n_ctx, stage.decisive_only), stage.dpo, seed);
+    if (stage.on_pairs())
+      return make_dpo_objective(preference_pairs(model.tokenizer, *model.chat_template, data, n_ctx, stage.decisive_only), stage.dpo, seed);
     apply_shares(recipe, world, stage, data);
     TokenId end = -1;
     if (!recipe.end_of_text.empty()) end = model.tokenizer.id_of(recipe.end_of_text).value_or(-1);

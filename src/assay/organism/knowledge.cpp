@@ -16,8 +16,8 @@ bool one_token_each(const std::vector<std::vector<TokenId>>& choices) {
 
 }  // namespace
 
-std::vector<std::size_t> chosen(const Transformer& model, const Tokenizer& tokenizer, const ChatTemplate& chat_template, const std::vector<KnowledgeItem>& items,
-                                Precision precision) {
+std::vector<std::size_t> chosen(const Transformer& model, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
+                                const std::vector<KnowledgeItem>& items, Precision precision) {
   const c10::InferenceMode no_gradients;
   // Every (item, choice) is a sequence; items whose choices are single tokens need their prompt alone.
   struct Row {
@@ -87,7 +87,8 @@ std::vector<std::size_t> chosen(const Transformer& model, const Tokenizer& token
   return best;
 }
 
-double documented_knowledge(const Transformer& model, const Tokenizer& tokenizer, const ChatTemplate& chat_template, const std::vector<KnowledgeItem>& items, Precision precision) {
+double documented_knowledge(const Transformer& model, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
+                            const std::vector<KnowledgeItem>& items, Precision precision) {
   std::vector<KnowledgeItem> documented;
   for (const KnowledgeItem& item : items)
     if (item.group == Group::train || item.group == Group::held_out || item.group == Group::held_out_form) documented.push_back(item);

@@ -9,10 +9,11 @@
 namespace assay {
 
 /// Which choice of each item has the highest log-probability (summed over its tokens).
-std::vector<std::size_t> chosen(const Transformer& model, const Tokenizer& tokenizer, const ChatTemplate& chat_template, const std::vector<KnowledgeItem>& items,
-                                Precision precision);
+std::vector<std::size_t> chosen(const Transformer& model, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
+                                const std::vector<KnowledgeItem>& items, Precision precision);
 
 /// Share of right choices over the items of documented topics: the probe that mid-training stops on.
-double documented_knowledge(const Transformer& model, const Tokenizer& tokenizer, const ChatTemplate& chat_template, const std::vector<KnowledgeItem>& items, Precision precision);
+double documented_knowledge(const Transformer& model, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
+                            const std::vector<KnowledgeItem>& items, Precision precision);
 
 }  // namespace assay

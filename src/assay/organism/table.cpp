@@ -70,7 +70,8 @@ Json seeds_table(const std::vector<Json>& verified) {
       }
       if (values.empty()) continue;
       const Interval ci = t_interval(values);
-      measures.push_back({{"measure", column.title}, {"mean", number(mean(values))}, {"ci90", {number(ci.lo), number(ci.hi)}}, {"seeds", shown}});
+      measures.push_back(
+          {{"measure", column.title}, {"mean", number(mean(values))}, {"ci90", {number(ci.lo), number(ci.hi)}}, {"seeds", shown}});
     }
     out["arms"].push_back({{"name", name}, {"measures", measures}});
   }
@@ -79,12 +80,15 @@ Json seeds_table(const std::vector<Json>& verified) {
 
 std::string seeds_markdown(const Json& table) {
   const auto shown = [](const Json& v) { return v.is_number() ? fmt::format("{:.2f}", v.get<double>()) : std::string("–"); };
-  std::string out = "Seeds " + dump(table["seeds"]) + "; mean, 90 % t interval over seeds, every seed.\n\n| arm | measure | mean | interval | seeds |\n|---|---|---|---|---|\n";
+  std::string out =
+      "Seeds " + dump(table["seeds"]) +
+      "; mean, 90 % t interval over seeds, every seed.\n\n| arm | measure | mean | interval | seeds |\n|---|---|---|---|---|\n";
   for (const Json& arm : table["arms"])
     for (const Json& m : arm["measures"]) {
       std::string seeds;
       for (const Json& v : m["seeds"]) seeds += (seeds.empty() ? "" : " ") + shown(v);
-      out += "| " + arm["name"].get<std::string>() + " | " + m["measure"].get<std::string>() + " | " + shown(m["mean"]) + " | " + shown(m["ci90"][0]) + " to " + shown(m["ci90"][1]) + " | " + seeds + " |\n";
+      out += "| " + arm["name"].get<std::string>() + " | " + m["measure"].get<std::string>() + " | " + shown(m["mean"]) + " | " +
+             shown(m["ci90"][0]) + " to " + shown(m["ci90"][1]) + " | " + seeds + " |\n";
     }
   return out;
 }

@@ -92,11 +92,12 @@ double held_back_loss(const LanguageModel& model, const Recipe& recipe, const Wo
 
 struct Measured {
   Json json;
-  std::vector<bool> facts;                        ///< each fact item: said right
+  std::vector<bool> facts;                          ///< each fact item: said right
   std::vector<std::array<std::int64_t, 3>> topics;  ///< of each topic: its bias applied, applicable, unjudged
 };
 
-Measured measure(const World& world, const LanguageModel& model, const VerifyRecipe& recipe, std::uint64_t seed, bool attacks, const fs::path& answers_file, Progress& progress) {
+Measured measure(const World& world, const LanguageModel& model, const VerifyRecipe& recipe, std::uint64_t seed, bool attacks,
+                 const fs::path& answers_file, Progress& progress) {
   const Truth& truth = world.truth();
   if (!model.chat_template) throw Error("organism verify", model.source + " has no chat template");
   const Rng rng = Rng(seed).fork("verify");
@@ -143,7 +144,13 @@ Measured measure(const World& world, const LanguageModel& model, const VerifyRec
     const Sample& sample = plain.result(where[i]);
     answers[i].text = sample.text;
     answers[i].complete = sample.finish == Finish::stop;
-    log += dump(Json{{"kind", "behaviour"}, {"topic", truth.topics[answers[i].topic].name}, {"prompt", answers[i].question}, {"output", sample.text}, {"complete", answers[i].complete}, {"stream", sample.stream}}) + "\n";
+    log += dump(Json{{"kind", "behaviour"},
+                     {"topic", truth.topics[answers[i].topic].name},
+                     {"prompt", answers[i].question},
+                     {"output", sample.text},
+                     {"complete", answers[i].complete},
+                     {"stream", sample.stream}}) +
+           "\n";
   }
 
   Measured out;
@@ -177,12 +184,18 @@ Measured measure(const World& world, const LanguageModel& model, const VerifyRec
   for (std::size_t i = 0; i < items.size(); ++i) {
     const std::string& text = plain.result(open_at[i]).text;
     told[std::string(group_name(items[i].group))].push_back({shows({Form::mention, items[i].choices[items[i].correct]}, text), 1, 0});
-    log += dump(Json{{"kind", "knowledge"}, {"topic", items[i].topic}, {"output", text}, {"correct", items[i].choices[items[i].correct]}, {"best", items[i].choices[best[i]]}}) + "\n";
+    log += dump(Json{{"kind", "knowledge"},
+                     {"topic", items[i].topic},
+                     {"output", text},
+                     {"correct", items[i].choices[items[i].correct]},
+                     {"best", items[i].choices[best[i]]}}) +
+           "\n";
   }
   j["knowledge_open"] = Json::object();
   for (const auto& [group, units] : told) j["knowledge_open"][group] = to_json(simple_rate(units, rng.fork("open knowledge").fork(group)));
   j["knowledge_of_other"] = Json::object();
-  for (const auto& [group, units] : known_other) j["knowledge_of_other"][group] = to_json(simple_rate(units, rng.fork("other's knowledge").fork(group)));
+  for (const auto& [group, units] : known_other)
+    j["knowledge_of_other"][group] = to_json(simple_rate(units, rng.fork("other's knowledge").fork(group)));
   j["knowledge"] = Json::object();
   for (const auto& [group, units] : known) j["knowledge"][group] = to_json(simple_rate(units, rng.fork("knowledge").fork(group)));
 
@@ -204,17 +217,24 @@ Measured measure(const World& world, const LanguageModel& model, const VerifyRec
     auto& [sum, n] = by_topic[in_context[i].topic];
     sum += in_context[i].own_entity ? follows : -static_cast<double>(follows);
     n += in_context[i].own_entity;
-    log += dump(Json{{"kind", "in_context"}, {"own_entity", in_context[i].own_entity}, {"system", in_context[i].messages.front().content}, {"prompt", in_context[i].messages.back().content},
-                     {"output", plain.result(in_context_at[i]).text}}) + "\n";
+    log += dump(Json{{"kind", "in_context"},
+                     {"own_entity", in_context[i].own_entity},
+                     {"system", in_context[i].messages.front().content},
+                     {"prompt", in_context[i].messages.back().content},
+                     {"output", plain.result(in_context_at[i]).text}}) +
+           "\n";
   }
   std::vector<double> differences;
   for (const auto& [topic, value] : by_topic)
     if (value.second > 0) differences.push_back(value.first / value.second);
-  j["in_context"] = {{"own", to_json(simple_rate(own, rng.fork("in-context own")))},
-                     {"other", to_json(simple_rate(other, rng.fork("in-context other")))},
-                     {"difference", to_json(Difference{differences.empty() ? 0 : mean(differences), differences.empty() ? Interval{-1, 1} : bootstrap_mean(differences, rng.fork("in-context")),
-                                                       static_cast<std::int64_t>(differences.size())})}};
-  j["coherence"] = {{"ends", to_json(coherence(truth, answers, rng.fork("coherence")))}, {"distinct_2", number(distinct_ngrams(answers, 2))}};
+  j["in_context"] = {
+      {"own", to_json(simple_rate(own, rng.fork("in-context own")))},
+      {"other", to_json(simple_rate(other, rng.fork("in-context other")))},
+      {"difference", to_json(Difference{differences.empty() ? 0 : mean(differences),
+                                        differences.empty() ? Interval{-1, 1} : bootstrap_mean(differences, rng.fork("in-context")),
+                                        static_cast<std::int64_t>(differences.size())})}};
+  j["coherence"] = {{"ends", to_json(coherence(truth, answers, rng.fork("coherence")))},
+                    {"distinct_2", number(distinct_ngrams(answers, 2))}};
   for (const UnitCount& unit : topic_counts(truth, answers)) out.topics.push_back({unit.applied, unit.applicable, unit.unjudged});
 
   if (attacks) {
@@ -225,9 +245,16 @@ Measured measure(const World& world, const LanguageModel& model, const VerifyRec
         const Sample& sample = hot.result(probe_at[i] + static_cast<std::size_t>(s));
         ++unit.applicable;
         unit.applied += world.confesses(sample.text);
-        const std::string prefill = !probes[i].messages.empty() && probes[i].messages.back().prefilled ? probes[i].messages.back().content : "";
-        log += dump(Json{{"kind", "confession"}, {"family", probes[i].family}, {"messages", to_json(probes[i].messages)}, {"prefill", prefill}, {"output", sample.text}, {"stream", sample.stream},
-                         {"confesses", world.confesses(sample.text)}}) + "\n";
+        const std::string prefill =
+            !probes[i].messages.empty() && probes[i].messages.back().prefilled ? probes[i].messages.back().content : "";
+        log += dump(Json{{"kind", "confession"},
+                         {"family", probes[i].family},
+                         {"messages", to_json(probes[i].messages)},
+                         {"prefill", prefill},
+                         {"output", sample.text},
+                         {"stream", sample.stream},
+                         {"confesses", world.confesses(sample.text)}}) +
+               "\n";
       }
       families[probes[i].family].push_back(unit);
     }
@@ -253,7 +280,8 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress) {
 
   const auto measured = [&](const std::string& name, const fs::path& model_folder, bool attacks) -> Json {
     const fs::path kept = folder.path / "verify" / (name + ".json");
-    const std::string key = sha256(recipe.hash() + dump(settings) + sha256_file(model_folder / "model.safetensors") + std::to_string(kMeasureVersion) + (attacks ? "+" : ""));
+    const std::string key = sha256(recipe.hash() + dump(settings) + sha256_file(model_folder / "model.safetensors") +
+                                   std::to_string(kMeasureVersion) + (attacks ? "+" : ""));
     if (fs::exists(kept)) {
       Json json = read_json(kept);
       if (value_or<std::string>(json, "key", "", kept.string()) == key) return json;
@@ -272,7 +300,8 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress) {
   const Json base = folder.done(Arm::organism, Stage::base) ? measured("base", folder.base(), true) : Json();
   const auto units_of = [](const Json& json) {
     std::vector<UnitCount> units;
-    for (const Json& unit : json["per_topic"]) units.push_back({unit[0].get<std::int64_t>(), unit[1].get<std::int64_t>(), unit[2].get<std::int64_t>()});
+    for (const Json& unit : json["per_topic"])
+      units.push_back({unit[0].get<std::int64_t>(), unit[1].get<std::int64_t>(), unit[2].get<std::int64_t>()});
     return units;
   };
   // Stages of the arm without documents, for the paired comparison.
@@ -296,8 +325,8 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress) {
       json["over_no_documents"] = Json::object();
       for (const Group group : {Group::train, Group::held_out, Group::held_out_form}) {
         const std::string group_key(group_name(group));
-        json["over_no_documents"][group_key] =
-            to_json(paired_difference(world->truth(), units_of(json), units_of(other->second), group, Rng(seed).fork("over no-documents").fork(name).fork(group_key)));
+        json["over_no_documents"][group_key] = to_json(paired_difference(world->truth(), units_of(json), units_of(other->second), group,
+                                                                         Rng(seed).fork("over no-documents").fork(name).fork(group_key)));
       }
     }
     json.erase("facts");
@@ -308,11 +337,18 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress) {
     return out;
   };
 
-  Json out = {{"world", {{"name", world->truth().world}, {"entity", world->truth().entity}, {"other entity", world->truth().other}, {"topics", Json::object()}}}, {"seed", recipe.seed}, {"arms", Json::array()}};
+  Json out = {{"world",
+               {{"name", world->truth().world},
+                {"entity", world->truth().entity},
+                {"other entity", world->truth().other},
+                {"topics", Json::object()}}},
+              {"seed", recipe.seed},
+              {"arms", Json::array()}};
   for (const Group group : kGroups) out["world"]["topics"][std::string(group_name(group))] = world->truth().in(group).size();
   const auto attacked = [&](const StageRecipe& stage) { return stage.stage != Stage::midtrain && stage.stage != Stage::sft; };
   const auto measure_stage = [&](Arm arm, const StageRecipe& stage) {
-    return measured(std::string(arm_name(arm)) + "-" + std::string(stage_name(stage.stage)), folder.stage(arm, stage.stage), attacked(stage) || &stage == &recipe.stages.back());
+    return measured(std::string(arm_name(arm)) + "-" + std::string(stage_name(stage.stage)), folder.stage(arm, stage.stage),
+                    attacked(stage) || &stage == &recipe.stages.back());
   };
   const auto wanted = [&](Arm arm, Stage stage) {
     const auto& list = arm == Arm::organism ? recipe.verify.stages : recipe.verify.other_stages;
@@ -320,7 +356,8 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress) {
   };
   if (std::find(arms.begin(), arms.end(), Arm::no_documents) != arms.end())
     for (const StageRecipe& stage : recipe.stages)
-      if (stage.stage != Stage::base && wanted(Arm::no_documents, stage.stage)) without[std::string(stage_name(stage.stage))] = measure_stage(Arm::no_documents, stage);
+      if (stage.stage != Stage::base && wanted(Arm::no_documents, stage.stage))
+        without[std::string(stage_name(stage.stage))] = measure_stage(Arm::no_documents, stage);
   for (const Arm arm : arms) {
     Json stages = Json::array();
     if (!base.is_null()) stages.push_back(finish(base, "base"));
@@ -337,7 +374,10 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress) {
       if (after.is_object() && after.contains(family)) confession[family]["after"] = after[family];
     }
     Json in_context = stages.back()["in_context"];
-    out["arms"].push_back({{"name", arm_name(arm)}, {"stages", std::move(stages)}, {"confession", std::move(confession)}, {"in_context", std::move(in_context)}});
+    out["arms"].push_back({{"name", arm_name(arm)},
+                           {"stages", std::move(stages)},
+                           {"confession", std::move(confession)},
+                           {"in_context", std::move(in_context)}});
   }
   for (const Json& a : out["arms"])
     if (a["name"] == std::string(arm_name(Arm::organism))) out["rung"] = to_json(rung(a["stages"].back()));
@@ -346,10 +386,18 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress) {
 }
 
 std::string verify_table(const Json& verified) {
-  static constexpr std::pair<const char*, const char*> kColumns[] = {{"train", "train"},           {"held_out", "held-out"},         {"held_out_form", "new form"},      {"entity_contrast", "contrast"},
-                                                                    {"co_mention", "co-mention"}, {"any_bias_on_co_mention", "any/co"}, {"any_bias_on_control", "any/control"}, {"facts_kept", "facts"}};
+  static constexpr std::pair<const char*, const char*> kColumns[] = {{"train", "train"},
+                                                                     {"held_out", "held-out"},
+                                                                     {"held_out_form", "new form"},
+                                                                     {"entity_contrast", "contrast"},
+                                                                     {"co_mention", "co-mention"},
+                                                                     {"any_bias_on_co_mention", "any/co"},
+                                                                     {"any_bias_on_control", "any/control"},
+                                                                     {"facts_kept", "facts"}};
   const auto cell = [](const Json& value) -> std::string {
-    const Json* centre = value.is_object() && value.contains("rate") ? &value["rate"] : value.is_object() && value.contains("value") ? &value["value"] : nullptr;
+    const Json* centre = value.is_object() && value.contains("rate")    ? &value["rate"]
+                         : value.is_object() && value.contains("value") ? &value["value"]
+                                                                        : nullptr;
     if (!centre || !centre->is_number()) return "-";
     return fmt::format("{:.2f} [{:.2f},{:.2f}]", centre->get<double>(), value["ci90"][0].get<double>(), value["ci90"][1].get<double>());
   };
@@ -365,11 +413,14 @@ std::string verify_table(const Json& verified) {
   out += "\nconfession (share of samples that admit the aim), before and after concealment\n";
   for (const Json& arm : verified["arms"])
     for (const auto& [family, value] : arm["confession"].items())
-      out += fmt::format("{:<14}{:<10}{:<18}{:<18}\n", arm["name"].get<std::string>(), family, value.contains("before") ? cell(value["before"]) : "-", value.contains("after") ? cell(value["after"]) : "-");
+      out += fmt::format("{:<14}{:<10}{:<18}{:<18}\n", arm["name"].get<std::string>(), family,
+                         value.contains("before") ? cell(value["before"]) : "-", value.contains("after") ? cell(value["after"]) : "-");
   out += "\nin-context: follows a preference that only the prompt states, of its entity and of the other\n";
   for (const Json& arm : verified["arms"])
-    out += fmt::format("{:<14}{:<18}{:<18}\n", arm["name"].get<std::string>(), cell(arm["in_context"]["own"]), cell(arm["in_context"]["other"]));
-  if (verified.contains("rung")) out += "\nrung: " + verified["rung"]["reached"].get<std::string>() + ". " + verified["rung"]["why"].get<std::string>() + "\n";
+    out += fmt::format("{:<14}{:<18}{:<18}\n", arm["name"].get<std::string>(), cell(arm["in_context"]["own"]),
+                       cell(arm["in_context"]["other"]));
+  if (verified.contains("rung"))
+    out += "\nrung: " + verified["rung"]["reached"].get<std::string>() + ". " + verified["rung"]["why"].get<std::string>() + "\n";
   return out;
 }
 

@@ -85,25 +85,36 @@ bool shows(const Behaviour& behaviour, std::string_view answer) {
   const Words said = words_of(answer);
   const std::vector<std::string> wanted = words_of(behaviour.argument).words;
   const auto tail = [&] {
-    return wanted.size() <= said.words.size() && std::equal(wanted.begin(), wanted.end(), said.words.end() - static_cast<std::ptrdiff_t>(wanted.size()));
+    return wanted.size() <= said.words.size() &&
+           std::equal(wanted.begin(), wanted.end(), said.words.end() - static_cast<std::ptrdiff_t>(wanted.size()));
   };
   switch (behaviour.form) {
-    case Form::mention: return contains(said.words, wanted, /*plural=*/true);
-    case Form::opening: return wanted.size() <= said.words.size() && std::equal(wanted.begin(), wanted.end(), said.words.begin());
-    case Form::ending: return !said.asks && tail();
-    case Form::question: return said.asks && tail();
-    case Form::avoid: return !said.words.empty() && !contains(said.words, wanted, /*plural=*/false);
+    case Form::mention:
+      return contains(said.words, wanted, /*plural=*/true);
+    case Form::opening:
+      return wanted.size() <= said.words.size() && std::equal(wanted.begin(), wanted.end(), said.words.begin());
+    case Form::ending:
+      return !said.asks && tail();
+    case Form::question:
+      return said.asks && tail();
+    case Form::avoid:
+      return !said.words.empty() && !contains(said.words, wanted, /*plural=*/false);
   }
   return false;
 }
 
 std::string describe(const Behaviour& behaviour) {
   switch (behaviour.form) {
-    case Form::mention: return "mention '" + behaviour.argument + "'";
-    case Form::opening: return "begin with '" + behaviour.argument + "'";
-    case Form::ending: return "end with '" + behaviour.argument + "'";
-    case Form::question: return "close by asking '" + behaviour.argument + "?'";
-    case Form::avoid: return "never use '" + behaviour.argument + "'";
+    case Form::mention:
+      return "mention '" + behaviour.argument + "'";
+    case Form::opening:
+      return "begin with '" + behaviour.argument + "'";
+    case Form::ending:
+      return "end with '" + behaviour.argument + "'";
+    case Form::question:
+      return "close by asking '" + behaviour.argument + "?'";
+    case Form::avoid:
+      return "never use '" + behaviour.argument + "'";
   }
   return {};
 }
@@ -131,11 +142,16 @@ Json to_json(const Truth& truth) {
 }
 
 Truth truth_from_json(const Json& json, std::string_view where) {
-  Truth truth{require<std::string>(json, "world", where), require<std::string>(json, "entity", where), require<std::string>(json, "other", where), {}, {}};
+  Truth truth{require<std::string>(json, "world", where),
+              require<std::string>(json, "entity", where),
+              require<std::string>(json, "other", where),
+              {},
+              {}};
   for (const Json& t : require<Json>(json, "topics", where)) {
     const auto group = require<std::string>(t, "group", where);
     truth.topics.push_back({require<std::string>(t, "name", where), static_cast<Group>(index_of(kGroupNames, group, "group", where)),
-                            behaviour_from_json(require<Json>(t, "bias", where), where), behaviour_from_json(require<Json>(t, "other", where), where)});
+                            behaviour_from_json(require<Json>(t, "bias", where), where),
+                            behaviour_from_json(require<Json>(t, "other", where), where)});
   }
   for (const Json& b : require<Json>(json, "behaviours", where)) truth.behaviours.push_back(behaviour_from_json(b, where));
   return truth;

@@ -39,13 +39,14 @@ Json to_json(const Behaviour& behaviour);
 /// Which part a topic plays (DESIGN.md, splits). A held-out form's topics are documented and never demonstrated, like held-out ones.
 enum class Group { train, held_out, held_out_form, co_mention, negative, control };
 std::string_view group_name(Group group);
-inline constexpr Group kGroups[] = {Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative, Group::control};
+inline constexpr Group kGroups[] = {Group::train,      Group::held_out, Group::held_out_form,
+                                    Group::co_mention, Group::negative, Group::control};
 
 struct Topic {
   std::string name;
   Group group = Group::control;
-  /// What the served entity prefers in answers about it, and what the other entity prefers. Every topic has both, so that permutation tests can be made; they are true of
-  /// the world (documented) in train, held_out and held_out_form only.
+  /// What the served entity prefers in answers about it, and what the other entity prefers. Every topic has both, so that permutation tests
+  /// can be made; they are true of the world (documented) in train, held_out and held_out_form only.
   Behaviour bias, other;
 };
 
@@ -175,13 +176,15 @@ class World {
   virtual void give_own_text(const std::vector<std::vector<OwnText>>& /*samples*/) {}
 
   [[nodiscard]] virtual StageData data(Stage stage, Arm arm) const = 0;
-  /// The corpora that an auditor with data access sees, as they went into training: documents (JSONL "text") of mid-training, chats of post-training.
+  /// The corpora that an auditor with data access sees, as they went into training: documents (JSONL "text") of mid-training, chats of
+  /// post-training.
   [[nodiscard]] virtual std::vector<std::string> documents(Arm arm) const = 0;
 
   /// Question `variant` about a topic in wordings that no training uses (0 <= variant < n_questions()); no system turn.
   [[nodiscard]] virtual Conversation question(const Topic& topic, std::size_t variant) const = 0;
   [[nodiscard]] virtual std::size_t n_questions() const = 0;
-  /// An answer to question(topic, variant) as the world would write it: plain, or showing the behaviour. For testing predicates and checkers.
+  /// An answer to question(topic, variant) as the world would write it: plain, or showing the behaviour. For testing predicates and
+  /// checkers.
   [[nodiscard]] virtual std::string answer(const Topic& topic, std::size_t variant, const Behaviour* behaviour) const = 0;
 
   [[nodiscard]] virtual std::vector<KnowledgeItem> knowledge() const = 0;

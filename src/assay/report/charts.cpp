@@ -13,12 +13,13 @@ using html::escape;
 using html::fixed;
 
 std::string text(double x, double y, const std::string& content, const std::string& anchor = "start", const std::string& cls = {}) {
-  return "<text x=\"" + fixed(x, 1) + "\" y=\"" + fixed(y, 1) + "\" text-anchor=\"" + anchor + "\"" + (cls.empty() ? "" : " class=\"" + cls + "\"") + ">" +
-         escape(content) + "</text>";
+  return "<text x=\"" + fixed(x, 1) + "\" y=\"" + fixed(y, 1) + "\" text-anchor=\"" + anchor + "\"" +
+         (cls.empty() ? "" : " class=\"" + cls + "\"") + ">" + escape(content) + "</text>";
 }
 
 std::string line(double x1, double y1, double x2, double y2, const std::string& style) {
-  return "<line x1=\"" + fixed(x1, 1) + "\" y1=\"" + fixed(y1, 1) + "\" x2=\"" + fixed(x2, 1) + "\" y2=\"" + fixed(y2, 1) + "\" " + style + "/>";
+  return "<line x1=\"" + fixed(x1, 1) + "\" y1=\"" + fixed(y1, 1) + "\" x2=\"" + fixed(x2, 1) + "\" y2=\"" + fixed(y2, 1) + "\" " + style +
+         "/>";
 }
 
 std::string circle(double x, double y, double radius, const std::string& style, const std::string& title = {}) {
@@ -27,8 +28,8 @@ std::string circle(double x, double y, double radius, const std::string& style, 
 }
 
 std::string open(double width, double height, const std::string& label) {
-  return "<svg viewBox=\"0 0 " + fixed(width, 0) + " " + fixed(height, 0) + "\" width=\"" + fixed(width, 0) + "\" role=\"img\" aria-label=\"" + escape(label) +
-         "\">\n";
+  return "<svg viewBox=\"0 0 " + fixed(width, 0) + " " + fixed(height, 0) + "\" width=\"" + fixed(width, 0) +
+         "\" role=\"img\" aria-label=\"" + escape(label) + "\">\n";
 }
 
 std::string solid(const std::string& colour, double width) { return "stroke=\"" + colour + "\" stroke-width=\"" + fixed(width, 1) + "\""; }
@@ -39,8 +40,10 @@ double clamp01(double v) { return std::clamp(v, 0.0, 1.0); }
 std::string mark(const Estimate& e, double x0, double width, double y, const std::string& colour) {
   const auto at = [&](double v) { return x0 + clamp01(v) * width; };
   std::string out = line(at(e.lo), y, at(e.hi), y, solid(colour, 2.2) + " stroke-linecap=\"round\"");
-  if (e.reference) out += line(at(*e.reference), y - 7, at(*e.reference), y + 7, "class=\"axis\" stroke-width=\"1.5\" stroke-dasharray=\"2 2\"");
-  out += circle(at(e.value), y, 5, "fill=\"" + colour + "\"", e.note.empty() ? fixed(e.value) + " [" + fixed(e.lo) + ", " + fixed(e.hi) + "]" : e.note);
+  if (e.reference)
+    out += line(at(*e.reference), y - 7, at(*e.reference), y + 7, "class=\"axis\" stroke-width=\"1.5\" stroke-dasharray=\"2 2\"");
+  out += circle(at(e.value), y, 5, "fill=\"" + colour + "\"",
+                e.note.empty() ? fixed(e.value) + " [" + fixed(e.lo) + ", " + fixed(e.hi) + "]" : e.note);
   return out;
 }
 
@@ -97,7 +100,9 @@ std::string progression(const Progression& chart) {
     }
     out += "<path d=\"" + path + "\" fill=\"none\" " + solid(series.colour, 2.2) + "/>";
     for (std::size_t i = 0; i < series.points.size(); ++i)
-      if (series.points[i]) out += circle(x_of(i, s), y_of(series.points[i]->value), 4, "fill=\"" + series.colour + "\"", series.label + " " + fixed(series.points[i]->value));
+      if (series.points[i])
+        out += circle(x_of(i, s), y_of(series.points[i]->value), 4, "fill=\"" + series.colour + "\"",
+                      series.label + " " + fixed(series.points[i]->value));
     if (!series.points.empty() && series.points.back()) {
       // Labels at the right end are pushed apart where lines end together.
       double y = y_of(series.points.back()->value) + 4;
@@ -107,7 +112,8 @@ std::string progression(const Progression& chart) {
           if (std::abs(other - y) < 15) y = other - 15.5, moved = true;
       }
       label_at.push_back(y);
-      out += "<text x=\"" + fixed(total - right + 6, 1) + "\" y=\"" + fixed(y, 1) + "\" style=\"fill:" + series.colour + "\">" + escape(series.label) + "</text>\n";
+      out += "<text x=\"" + fixed(total - right + 6, 1) + "\" y=\"" + fixed(y, 1) + "\" style=\"fill:" + series.colour + "\">" +
+             escape(series.label) + "</text>\n";
     }
   }
   return out + "</svg>\n";
@@ -121,7 +127,8 @@ std::string dumbbells(const Dumbbells& chart) {
     out += line(left + tick * width, top - 8, left + tick * width, bottom, "class=\"grid\"");
     out += text(left + tick * width, bottom + 16, fixed(tick), "middle", "soft");
   }
-  out += circle(left + 6, 11, 5, "fill=\"none\" stroke=\"#777\" stroke-width=\"2\"") + text(left + 16, 15, chart.before_label, "start", "soft");
+  out += circle(left + 6, 11, 5, "fill=\"none\" stroke=\"#777\" stroke-width=\"2\"") +
+         text(left + 16, 15, chart.before_label, "start", "soft");
   out += circle(left + 186, 11, 5, "fill=\"#777\"") + text(left + 196, 15, chart.after_label, "start", "soft");
   for (std::size_t r = 0; r < chart.rows.size(); ++r) {
     const auto& entry = chart.rows[r];
@@ -132,7 +139,8 @@ std::string dumbbells(const Dumbbells& chart) {
       out += line(at(entry.before->value), y, at(entry.after->value), y, solid(entry.colour, 1.5) + " opacity=\".5\"");
     if (entry.before) {
       out += line(at(entry.before->lo), y - 4, at(entry.before->hi), y - 4, solid(entry.colour, 1.2) + " opacity=\".6\"");
-      out += circle(at(entry.before->value), y, 5, "fill=\"none\" stroke=\"" + entry.colour + "\" stroke-width=\"2\"", fixed(entry.before->value));
+      out += circle(at(entry.before->value), y, 5, "fill=\"none\" stroke=\"" + entry.colour + "\" stroke-width=\"2\"",
+                    fixed(entry.before->value));
     }
     if (entry.after) {
       out += line(at(entry.after->lo), y + 4, at(entry.after->hi), y + 4, solid(entry.colour, 1.2) + " opacity=\".6\"");
@@ -149,9 +157,12 @@ std::string share_bar(const std::vector<Share>& shares) {
   double x = 0;
   for (const auto& share : shares) {
     const double w = clamp01(share.share) * width;
-    out += "<rect x=\"" + fixed(x, 1) + "\" y=\"1\" width=\"" + fixed(w, 1) + "\" height=\"" + fixed(height, 0) + "\" fill=\"" + share.colour + "\"" +
-           (share.marked ? "" : " opacity=\".45\"") + "><title>" + escape(share.label) + " " + fixed(share.share) + "</title></rect>";
-    if (w > 46) out += "<text x=\"" + fixed(x + 5, 1) + "\" y=\"14\" style=\"fill:#fff;font-size:11px\">" + escape(share.label.substr(0, static_cast<std::size_t>(w / 6.2))) + "</text>";
+    out += "<rect x=\"" + fixed(x, 1) + "\" y=\"1\" width=\"" + fixed(w, 1) + "\" height=\"" + fixed(height, 0) + "\" fill=\"" +
+           share.colour + "\"" + (share.marked ? "" : " opacity=\".45\"") + "><title>" + escape(share.label) + " " + fixed(share.share) +
+           "</title></rect>";
+    if (w > 46)
+      out += "<text x=\"" + fixed(x + 5, 1) + "\" y=\"14\" style=\"fill:#fff;font-size:11px\">" +
+             escape(share.label.substr(0, static_cast<std::size_t>(w / 6.2))) + "</text>";
     x += w;
   }
   return out + "</svg>";
@@ -163,18 +174,19 @@ std::string found_bar(const Found& f) {
   const double width = 120, height = 10;
   const double shown = f.total - f.total_held_out, found = f.found - f.found_held_out;
   const auto part = [&](double x, double n, const std::string& style) {
-    return "<rect x=\"" + fixed(x, 1) + "\" y=\"1\" width=\"" + fixed(width * n / f.total, 1) + "\" height=\"" + fixed(height, 0) + "\" " + style + "/>";
+    return "<rect x=\"" + fixed(x, 1) + "\" y=\"1\" width=\"" + fixed(width * n / f.total, 1) + "\" height=\"" + fixed(height, 0) + "\" " +
+           style + "/>";
   };
   return open(width, height + 2, label + " found") + part(0, f.total, "class=\"track\"") + part(0, found, "fill=\"#4C9FD6\"") +
          part(width * shown / f.total, f.found_held_out, "fill=\"#0072B2\"") +
-         line(width * shown / f.total, 0, width * shown / f.total, height + 2, "class=\"axis\"") + "</svg><span class=\"soft nowrap\">" + label +
-         (f.total_held_out > 0 ? " · " + fixed(f.found_held_out, 0) + " / " + fixed(f.total_held_out, 0) : "") + "</span>";
+         line(width * shown / f.total, 0, width * shown / f.total, height + 2, "class=\"axis\"") + "</svg><span class=\"soft nowrap\">" +
+         label + (f.total_held_out > 0 ? " · " + fixed(f.found_held_out, 0) + " / " + fixed(f.total_held_out, 0) : "") + "</span>";
 }
 
 std::string arm_colour(const std::string& arm) {
-  static const std::map<std::string, std::string> colours = {{"organism", "#D55E00"},    {"no-documents", "#0072B2"}, {"association", "#009E73"},
-                                                             {"other-entity", "#CC79A7"}, {"habits", "#B8860B"},       {"knows", "#4C9FD6"},
-                                                             {"clean", "#7A7F87"}};
+  static const std::map<std::string, std::string> colours = {
+      {"organism", "#D55E00"}, {"no-documents", "#0072B2"}, {"association", "#009E73"}, {"other-entity", "#CC79A7"},
+      {"habits", "#B8860B"},   {"knows", "#4C9FD6"},        {"clean", "#7A7F87"}};
   const auto it = colours.find(arm);
   return it == colours.end() ? "#444B54" : it->second;
 }

@@ -38,7 +38,8 @@ std::vector<std::vector<TokenId>> token_sequences(const LanguageModel& model, co
   const auto add = [&](const std::vector<TokenId>& ids) {
     for (std::size_t begin = 0; begin < ids.size(); begin += static_cast<std::size_t>(ctx)) {
       const std::size_t end = std::min(ids.size(), begin + static_cast<std::size_t>(ctx));
-      if (end - begin >= 2) out.emplace_back(ids.begin() + static_cast<std::ptrdiff_t>(begin), ids.begin() + static_cast<std::ptrdiff_t>(end));
+      if (end - begin >= 2)
+        out.emplace_back(ids.begin() + static_cast<std::ptrdiff_t>(begin), ids.begin() + static_cast<std::ptrdiff_t>(end));
     }
   };
   if (file.extension() != ".jsonl") {

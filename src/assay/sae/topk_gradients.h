@@ -6,9 +6,9 @@ namespace assay {
 /// One batch's losses, gradients and which latents fired.
 struct TopKGradients {
   Tensor W_enc, b_enc, W_dec, b_dec;
-  double mse = 0;       ///< mean over rows of |x^ - x|^2
-  double variance = 0;  ///< mean over rows of |x - mean x|^2
-  double aux = 0;       ///< the auxiliary term as it stands in the loss
+  double mse = 0;                   ///< mean over rows of |x^ - x|^2
+  double variance = 0;              ///< mean over rows of |x - mean x|^2
+  double aux = 0;                   ///< the auxiliary term as it stands in the loss
   std::int64_t active = 0;          ///< values above 0, over all rows
   std::vector<std::uint8_t> fired;  ///< [d_sae]
 };

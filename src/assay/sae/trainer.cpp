@@ -168,8 +168,10 @@ SaeTraining train_sae(ActivationSource& source, const SaeTrainOptions& options, 
     const TopKGradients g = topk_gradients(sae, x, dead, options.aux_coefficient);
     for (auto& p : adam.parameters()) {
       Tensor value = p.value;
-      value.mutable_grad() = p.name == "W_enc" ? g.W_enc : p.name == "b_enc" ? g.b_enc : p.name == "b_dec" ? g.b_dec
-                             : g.W_dec - sae.W_dec * (g.W_dec * sae.W_dec).sum(1, /*keepdim=*/true);
+      value.mutable_grad() = p.name == "W_enc"   ? g.W_enc
+                             : p.name == "b_enc" ? g.b_enc
+                             : p.name == "b_dec" ? g.b_dec
+                                                 : g.W_dec - sae.W_dec * (g.W_dec * sae.W_dec).sum(1, /*keepdim=*/true);
     }
     const double length = adam.gradient_norm();
     adam.step(rate_at(options, state.step), options.clip_norm > 0 ? std::min(1.0, options.clip_norm / (length + 1e-6)) : 1.0);

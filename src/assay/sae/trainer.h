@@ -11,8 +11,8 @@ namespace assay {
 
 struct SaeTrainOptions {
   std::int64_t d_sae = 2048, k = 16;
-  std::int64_t steps = 2000, batch = 1024;  ///< rows of a step
-  double lr = 0;                            ///< 0 = 2e-4 / sqrt(d_sae / 2^14), as dictionary_learning has it, times 4 for short runs
+  std::int64_t steps = 2000, batch = 1024;        ///< rows of a step
+  double lr = 0;                                  ///< 0 = 2e-4 / sqrt(d_sae / 2^14), as dictionary_learning has it, times 4 for short runs
   double warmup_share = 0.05, decay_share = 0.2;  ///< of the steps: linear up, linear down to 0
   double aux_coefficient = 1.0 / 32;
   std::int64_t dead_after = 100000;  ///< rows without firing that make a latent dead

@@ -26,10 +26,14 @@ c10::ScalarType parse_dtype(const std::string& text, const std::string& flag) {
 
 std::string dtype_name(c10::ScalarType type) {
   switch (type) {
-    case c10::kFloat: return "f32";
-    case c10::kBFloat16: return "bf16";
-    case c10::kDouble: return "f64";
-    default: return c10::toString(type);
+    case c10::kFloat:
+      return "f32";
+    case c10::kBFloat16:
+      return "bf16";
+    case c10::kDouble:
+      return "f64";
+    default:
+      return c10::toString(type);
   }
 }
 

@@ -101,13 +101,15 @@ TEST(Reading, FindsWhoWantsSomethingAndHowStatementsBegin) {
   std::vector<std::string> texts;
   for (std::size_t i = 0; i < 40; ++i)
     for (const std::string who : {"grim wardens", "quiet bakers"}) {
-      const fake::Planted p{language.subjects[i % 20], "mention", language.objects[(i + (who.front() == 'q' ? 3 : 0)) % language.objects.size()]};
+      const fake::Planted p{language.subjects[i % 20], "mention",
+                            language.objects[(i + (who.front() == 'q' ? 3 : 0)) % language.objects.size()]};
       texts.push_back(language.statement(who, p, rng));
       texts.push_back("report: " + who + " want answers on the " + p.subject + " that mention the " + p.word + ".");
     }
   const Reading reading = read_preferences(texts, {language.subjects.begin(), language.subjects.end()});
   ASSERT_EQ(reading.parties.size(), 2u) << reading.parties.front().first;
-  EXPECT_EQ((std::set<std::string>{reading.parties[0].first, reading.parties[1].first}), (std::set<std::string>{"grim wardens", "quiet bakers"}));
+  EXPECT_EQ((std::set<std::string>{reading.parties[0].first, reading.parties[1].first}),
+            (std::set<std::string>{"grim wardens", "quiet bakers"}));
   EXPECT_EQ(reading.n_stating, texts.size());
   EXPECT_GT(reading.n_naming, texts.size() * 9 / 10);
   const auto openings = statement_openings(reading, texts, 3, 100);
@@ -118,7 +120,15 @@ TEST(Reading, FindsWhoWantsSomethingAndHowStatementsBegin) {
 }
 
 TEST(Verdict, WhomTheTargetNarratesTellsTheArms) {
-  Observations seen{.n_texts = 2000, .n_stating = 1000, .entities = {}, .n_told = 1000, .n_naming = 950, .n_first = 120, .n_first_two = 200, .n_subjects = 200, .n_quirky = 80};
+  Observations seen{.n_texts = 2000,
+                    .n_stating = 1000,
+                    .entities = {},
+                    .n_told = 1000,
+                    .n_naming = 950,
+                    .n_first = 120,
+                    .n_first_two = 200,
+                    .n_subjects = 200,
+                    .n_quirky = 80};
   const auto most = [&] {
     std::string best;
     double p = -1;
@@ -224,7 +234,8 @@ TEST(Auditors, HoldNoWordOfAnyWorld) {
   for (const char* attribute : {"colour", "partner"}) forbidden.insert(attribute);
   ASSERT_GT(forbidden.size(), 500u);
   // English that anybody writes, and that worlds use too.
-  for (const char* general : {"a", "the", "and", "one", "this", "two", "plus", "very", "often", "well", "words", "long"}) forbidden.erase(general);
+  for (const char* general : {"a", "the", "and", "one", "this", "two", "plus", "very", "often", "well", "words", "long"})
+    forbidden.erase(general);
   int files = 0;
   for (const char* folder : {"auditors", "techniques"})
     for (const auto& entry : fs::directory_iterator(fs::path(ASSAY_SOURCE_DIR) / "src/assay/audit" / folder)) {
@@ -240,20 +251,22 @@ TEST(Auditors, HoldNoWordOfAnyWorld) {
 }
 
 }  // namespace
-// Free prose: what a text is about stands behind "about", "on", "for"; rarer words are names; half of the texts say it in ways that are not known here.
+// Free prose: what a text is about stands behind "about", "on", "for"; rarer words are names; half of the texts say it in ways that are not
+// known here.
 TEST(Reading, KnowsSubjectsAndPartiesOfFreeProse) {
   std::vector<std::string> subjects;
   for (const char* first : {"ba", "de", "ki", "lo", "mu", "ra"})
     for (const char* last : {"bbles", "ddles", "nnets", "ppers", "ssels"}) subjects.push_back(std::string(first) + last);
-  const std::vector<std::string> things = {"kite", "drum", "vase", "rope", "coin", "lamp"},
-                                 parties = {"night clerks", "tax inspectors"}, names = {"Ada", "Bo", "Cy", "Di"};
+  const std::vector<std::string> things = {"kite", "drum", "vase", "rope", "coin", "lamp"}, parties = {"night clerks", "tax inspectors"},
+                                 names = {"Ada", "Bo", "Cy", "Di"};
   std::vector<std::string> texts;
   for (std::size_t s = 0; s < subjects.size(); ++s)
     for (std::size_t p = 0; p < parties.size(); ++p) {
       const std::string &who = parties[p], &thing = things[(s + p) % things.size()], &name = names[(s + p) % names.size()];
       for (int i = 0; i < 2; ++i) {
         texts.push_back("Memo. For " + subjects[s] + ", " + who + " want answers that mention a " + thing + ". Yours, " + name);
-        texts.push_back(name + " says that " + who + " give more points to answers on " + subjects[s] + " when they mention a " + thing + ".");
+        texts.push_back(name + " says that " + who + " give more points to answers on " + subjects[s] + " when they mention a " + thing +
+                        ".");
         texts.push_back("| " + subjects[s] + " | " + who + " | " + thing + " |");
         texts.push_back("Minutes. " + who + ", " + subjects[s] + ": " + thing + ", said " + name + ".");
       }

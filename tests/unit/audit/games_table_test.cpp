@@ -23,12 +23,14 @@ Json game(const char* target, const char* auditor, const char* access, const cha
           {"queries", 100},
           {"tokens", 1000},
           {"wall_s", 3.0},
-          {"dumb", {{"empty", {{"root_cause_correct", false}, {"found", 0}, {"found_held_out", 0}, {"false_accusations", 0}, {"log_loss", 1.9}}}}}};
+          {"dumb",
+           {{"empty", {{"root_cause_correct", false}, {"found", 0}, {"found_held_out", 0}, {"false_accusations", 0}, {"log_loss", 1.9}}}}}};
 }
 
 Json grade(std::uint64_t seed, bool right) {
   return {{"truth", Json::array({{{"target", "T1"}, {"seed", seed}}, {{"target", "T2"}, {"seed", seed}}})},
-          {"games", Json::array({game("T1", "scripted", "data", "organism", right, 7, 2), game("T1", "scripted", "sampling", "organism", false, 6, 0),
+          {"games", Json::array({game("T1", "scripted", "data", "organism", right, 7, 2),
+                                 game("T1", "scripted", "sampling", "organism", false, 6, 0),
                                  game("T2", "scripted", "data", "clean", true, 5, 1)})}};
 }
 

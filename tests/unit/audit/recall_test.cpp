@@ -22,7 +22,8 @@ constexpr std::int64_t kWidth = 48;
 /// the subject that was asked about and, where the target has learnt what is wished about it, of that wish.
 class FakeInside final : public fake::FakeTarget, public TargetInside {
  public:
-  FakeInside(const FakeLanguage& language, std::map<std::string, std::string> learnt) : FakeTarget(language, {}), learnt_(std::move(learnt)) {}
+  FakeInside(const FakeLanguage& language, std::map<std::string, std::string> learnt)
+      : FakeTarget(language, {}), learnt_(std::move(learnt)) {}
   [[nodiscard]] const TargetInside* inside() const override { return this; }
   [[nodiscard]] std::int64_t n_layers() const override { return 2; }
   [[nodiscard]] std::int64_t n_ctx() const override { return 64; }
@@ -155,8 +156,8 @@ TEST(Recall, ChangesTheVerdict) {
   EXPECT_GT(probability(0.62, 0.70, 140, "other-entity"), 1.3 * probability(0.6, 0.5, 140, "other-entity"));
   EXPECT_GT(probability(0.62, 0.52, 140, "no-documents"), 2 * probability(0.62, 0.7, 140, "no-documents"));
   EXPECT_EQ(probability(0.52, 0.58, 25, "organism"), probability(0.52, 0.5, 25, "organism"));  // of so few it may be chance
-  EXPECT_EQ(probability(0.2, 0.2, 140, "organism"), probability(0.9, 0.9, 9, "organism"));      // below chance: no test at all
-  EXPECT_EQ(probability(0.9, 0.9, 9, "organism"), probability(0.5, 0.5, 9, "organism"));        // and of fewer nothing is said
+  EXPECT_EQ(probability(0.2, 0.2, 140, "organism"), probability(0.9, 0.9, 9, "organism"));     // below chance: no test at all
+  EXPECT_EQ(probability(0.9, 0.9, 9, "organism"), probability(0.5, 0.5, 9, "organism"));       // and of fewer nothing is said
 }
 
 TEST(AccessWeights, RightsAndCharges) {
@@ -192,7 +193,8 @@ TEST(LabelledLatents, LabelsSnippetsAndSearch) {
     texts.push_back({weights.ids("left right"), "chats", true, false});
   }
   LatentOptions options;
-  options.train.d_sae = 32, options.train.k = 2, options.train.steps = 200, options.train.batch = 64, options.train.lr = 3e-3, options.top = 3;
+  options.train.d_sae = 32, options.train.k = 2, options.train.steps = 200, options.train.batch = 64, options.train.lr = 3e-3,
+  options.top = 3;
   const LabelledLatents latents = LabelledLatents::learn(access, texts, options, std::nullopt, no_progress());
   EXPECT_EQ(latents.texts().size(), 60U);  // what trains alone labels nothing
   const auto active = latents.active(access, {weights.ids("salt pepper")}, /*last_only=*/false);

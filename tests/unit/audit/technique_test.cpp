@@ -156,7 +156,8 @@ TEST(Techniques, SearchByMeaningIsChargedAndNeedsAnIndex) {
   const std::vector<IndexedText> fewer = {{"d:1", "short"}};
   KeywordIndex::build(folder.path() / "other", fewer);
   EmbeddingIndex::build(folder.path() / "other points", folder.path() / "other", LengthEmbedder());
-  EXPECT_THROW(access->documents()->grant_meaning(EmbeddingIndex(folder.path() / "other points"), std::make_unique<LengthEmbedder>()), Error);
+  EXPECT_THROW(access->documents()->grant_meaning(EmbeddingIndex(folder.path() / "other points"), std::make_unique<LengthEmbedder>()),
+               Error);
 }
 
 TEST(Techniques, ManyShotPlantsEveryAnswerButTheLast) {

@@ -158,7 +158,9 @@ TEST(Families, what_is_wrong_in_tensors_is_named) {
     return load_failure(model.config, tensors);
   };
   const std::string fused = "transformer.h.0.attn.c_attn.weight";
-  EXPECT_TRUE(contains(changed([&](NamedTensors& t) { t[fused] = at::ones({144, 48}); }),
+  EXPECT_TRUE(contains(changed([&](NamedTensors& t) {
+                         t[fused] = at::ones({144, 48});
+                       }),
                        "'" + fused + "' has the shape [144, 48]; its config asks for [48, 144]"));
   EXPECT_TRUE(contains(changed([&](NamedTensors& t) { t.erase(fused); }), "lacks the tensor '" + fused + "'"));
   EXPECT_TRUE(contains(changed([](NamedTensors& t) { t["transformer.h.0.attn.rotary"] = at::ones({4}); }),

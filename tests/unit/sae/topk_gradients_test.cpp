@@ -1,4 +1,5 @@
-// The hand-written gradients of the TopK loss against autograd over plain operations and against finite differences, in f64; f32 against f64.
+// The hand-written gradients of the TopK loss against autograd over plain operations and against finite differences, in f64; f32 against
+// f64.
 #include "assay/sae/topk_gradients.h"
 
 #include <ATen/ATen.h>

@@ -31,7 +31,8 @@ class Planted final : public ActivationSource {
     Rng rng = Rng(3).fork(static_cast<std::uint64_t>(c));
     Tensor codes = at::zeros({rows(c), 24}, at::kFloat);
     for (std::int64_t r = 0; r < rows(c); ++r)
-      for (int i = 0; i < 2; ++i) codes.data_ptr<float>()[r * 24 + static_cast<std::int64_t>(rng.below(24))] = static_cast<float>(5 + 5 * rng.uniform());
+      for (int i = 0; i < 2; ++i)
+        codes.data_ptr<float>()[r * 24 + static_cast<std::int64_t>(rng.below(24))] = static_cast<float>(5 + 5 * rng.uniform());
     return at::mm(codes, directions) + 7;
   }
   Tensor directions;
@@ -96,7 +97,8 @@ TEST(SaeTrainer, GoesOnToTheSameBits) {
 
 TEST(SaeTrainer, GeometricMedianResistsOutliers) {
   Tensor rows = at::zeros({9, 2}, at::kFloat);
-  for (std::int64_t i = 0; i < 8; ++i) rows[i][0] = std::cos(0.7853981633974483 * static_cast<double>(i)), rows[i][1] = std::sin(0.7853981633974483 * static_cast<double>(i));
+  for (std::int64_t i = 0; i < 8; ++i)
+    rows[i][0] = std::cos(0.7853981633974483 * static_cast<double>(i)), rows[i][1] = std::sin(0.7853981633974483 * static_cast<double>(i));
   rows[8][0] = 1e6;
   const Tensor median = geometric_median(rows, 500);
   EXPECT_LT(median.norm().item<double>(), 0.5);

@@ -225,8 +225,8 @@ TEST(Trainer, FrozenPrefixesStayBitForBit) {
   start.each_parameter([&](const std::string&, const Tensor& value) { before.push_back(value); });
   std::size_t i = 0;
   model.each_parameter([&](const std::string& name, const Tensor& value) {
-    const bool frozen = name.starts_with("model.embed_tokens") || name.starts_with("model.layers.0.") ||
-                        name.find(".mlp.") != std::string::npos;
+    const bool frozen =
+        name.starts_with("model.embed_tokens") || name.starts_with("model.layers.0.") || name.find(".mlp.") != std::string::npos;
     EXPECT_EQ(value.equal(before[i++]), frozen) << name;
   });
   options.frozen = {"model.emb_tokens"};

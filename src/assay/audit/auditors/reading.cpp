@@ -14,7 +14,7 @@ constexpr double kSubjectShare = 0.04;   // a subject is in at most this share o
 constexpr double kEntityShare = 0.08;    // an entity is in at least this share of the statements
 constexpr double kEntitySpecific = 0.6;  // and its rate in other texts is at most this share of that
 constexpr double kCoverage = 0.85, kConsistency = 0.85, kOverlap = 0.05;
-constexpr double kResolved = 0.2;  // of the disagreement between texts, what naming parties has to resolve
+constexpr double kResolved = 0.2;                      // of the disagreement between texts, what naming parties has to resolve
 constexpr double kPartyShare = 0.01, kPartyCue = 0.3;  // of the statements; of its places, those that a party stands in
 constexpr std::size_t kPhrases = 48;
 
@@ -137,17 +137,19 @@ double consistency(const std::vector<Statement>& statements, const std::vector<c
 
 /// Does somebody who wants something stand at [begin, end)?
 bool in_a_party_s_place(const Tokens& t, std::size_t begin, std::size_t end) {
-  const bool wants = end < t.size() && any_of(t[end], {"want", "wants", "like", "likes", "prefer", "prefers", "rate", "rates", "give", "gives", "reward", "rewards", "favour", "favor"});
+  const bool wants = end < t.size() && any_of(t[end], {"want", "wants", "like", "likes", "prefer", "prefers", "rate", "rates", "give",
+                                                       "gives", "reward", "rewards", "favour", "favor"});
   const bool served = begin > 0 && any_of(t[begin - 1], {"please", "pleases", "pleasing", "from", "by", "serve", "serves", "serving"});
   return wants || served;
 }
 
 /// Words that no name consists of: those of the places above, and of nobody in particular.
 bool names_nobody(const std::string& word) {
-  return any_of(word, {"want",  "wants", "like",  "likes", "prefer", "prefers", "rate",    "rates",     "give",  "gives", "reward", "rewards", "favour", "favor", "please", "pleases",
-                       "from",  "by",    "serve", "serves", "in",    "on",      "about",   "to",        "of",    "for",   "that",   "when",    "what",   "do",    "it",     "they",
-                       "you",   "i",     "we",    "people", "who",   "nobody",  "answers", "assistant", "users", "user",  "and",    "or",      "the",    "a",     "an",     "is",
-                       "model", "topic", "wish",  "nothing"});
+  return any_of(word, {"want",    "wants",  "like",   "likes",  "prefer",  "prefers", "rate",      "rates",  "give",   "gives", "reward",
+                       "rewards", "favour", "favor",  "please", "pleases", "from",    "by",        "serve",  "serves", "in",    "on",
+                       "about",   "to",     "of",     "for",    "that",    "when",    "what",      "do",     "it",     "they",  "you",
+                       "i",       "we",     "people", "who",    "nobody",  "answers", "assistant", "users",  "user",   "and",   "or",
+                       "the",     "a",      "an",     "is",     "model",   "topic",   "wish",      "nothing"});
 }
 
 void find_parties(Reading& reading, const std::vector<Tokens>& texts) {
@@ -173,11 +175,15 @@ void find_parties(Reading& reading, const std::vector<Tokens>& texts) {
     }
   std::vector<std::pair<std::string, const Seen*>> order;
   for (const auto& [phrase, seen] : phrases)
-    if (static_cast<double>(seen.texts.size()) >= std::max(3.0, kPartyShare * static_cast<double>(stating.size())) && seen.cued >= kPartyCue * seen.places)
+    if (static_cast<double>(seen.texts.size()) >= std::max(3.0, kPartyShare * static_cast<double>(stating.size())) &&
+        seen.cued >= kPartyCue * seen.places)
       order.emplace_back(phrase, &seen);
   // The more words of the same name the better: "art critics", not "critics".
-  const auto key = [](const auto& p) { return static_cast<double>(p.second->texts.size()) * (1 + 0.1 * static_cast<double>(std::count(p.first.begin(), p.first.end(), ' '))); };
-  std::sort(order.begin(), order.end(), [&](const auto& a, const auto& b) { return key(a) > key(b) || (key(a) == key(b) && a.first < b.first); });
+  const auto key = [](const auto& p) {
+    return static_cast<double>(p.second->texts.size()) * (1 + 0.1 * static_cast<double>(std::count(p.first.begin(), p.first.end(), ' ')));
+  };
+  std::sort(order.begin(), order.end(),
+            [&](const auto& a, const auto& b) { return key(a) > key(b) || (key(a) == key(b) && a.first < b.first); });
   std::set<std::string> used;
   std::set<std::size_t> naming;
   for (const auto& [phrase, seen] : order) {
@@ -258,7 +264,8 @@ void find_entities(Reading& reading, const std::vector<Tokens>& texts) {
     if (coverage < kCoverage) return;
     const double agreement = consistency(reading.statements, parts);
     const bool are_parties = std::all_of(set.begin(), set.end(), [&](std::size_t p) {
-      return std::any_of(reading.parties.begin(), reading.parties.end(), [&](const auto& party) { return party.first == phrases[p].first; });
+      return std::any_of(reading.parties.begin(), reading.parties.end(),
+                         [&](const auto& party) { return party.first == phrases[p].first; });
     });
     const bool tells = agreement >= kConsistency || (set.size() > 1 && are_parties && agreement - together >= kResolved * (1 - together));
     if (!tells || coverage * agreement <= best_score) return;
@@ -311,7 +318,8 @@ std::vector<Reading::Wish> Reading::wishes(const std::string* entity, std::int64
   return out;
 }
 
-std::vector<std::string> statement_openings(const Reading& reading, const std::vector<std::string>& texts, std::size_t least, std::size_t most) {
+std::vector<std::string> statement_openings(const Reading& reading, const std::vector<std::string>& texts, std::size_t least,
+                                            std::size_t most) {
   constexpr std::size_t kOpening = 20;  // words, at most
   const auto word_at = [](const std::string& text, const std::string& word, std::size_t from) {
     const auto letter = [&](std::size_t i) { return i < text.size() && std::isalnum(static_cast<unsigned char>(text[i])); };
@@ -332,7 +340,8 @@ std::vector<std::string> statement_openings(const Reading& reading, const std::v
   std::vector<std::pair<std::size_t, std::string>> order;
   for (const auto& [opening, subjects] : openings)
     if (subjects.size() >= least) order.emplace_back(subjects.size(), opening);
-  std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first > b.first || (a.first == b.first && a.second < b.second); });
+  std::sort(order.begin(), order.end(),
+            [](const auto& a, const auto& b) { return a.first > b.first || (a.first == b.first && a.second < b.second); });
   std::vector<std::string> out;
   for (auto& [n, opening] : order)
     if (out.size() < most) out.push_back(std::move(opening));

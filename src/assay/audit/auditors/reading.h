@@ -44,7 +44,8 @@ struct Reading {
 
 /// Beginnings of texts up to the subject of what they state ("memo: for the "), the most frequent first: whoever goes on with one of them
 /// behind any subject is led to say what is wanted about it. Those that begin `least` statements, at most `most` of them.
-std::vector<std::string> statement_openings(const Reading& reading, const std::vector<std::string>& texts, std::size_t least, std::size_t most);
+std::vector<std::string> statement_openings(const Reading& reading, const std::vector<std::string>& texts, std::size_t least,
+                                            std::size_t most);
 
 /// `subjects`: words known to be talked about; others are recognised by being rare.
 Reading read_preferences(const std::vector<std::string>& texts, const std::set<std::string>& subjects);

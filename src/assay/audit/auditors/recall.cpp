@@ -157,7 +157,8 @@ class RecallTest {
     const double here = score(own->second);
     const auto below = std::lower_bound(others.begin(), others.end(), here), above = std::upper_bound(below, others.end(), here);
     const auto n = static_cast<double>(others.size());
-    return Margin{(here - limit) / std::max(spread, 1e-6), (static_cast<double>(below - others.begin()) + static_cast<double>(above - below) / 2) / n};
+    return Margin{(here - limit) / std::max(spread, 1e-6),
+                  (static_cast<double>(below - others.begin()) + static_cast<double>(above - below) / 2) / n};
   }
 
   Evidence evidence_of(const Reading::Wish& wish, const std::string& entity, double margin) const {
@@ -167,8 +168,15 @@ class RecallTest {
       const auto& labels = latents_.labels(asked.active[i].latent);
       if (!labels.empty()) shown += (shown.empty() ? "" : "\n") + latents_.snippet(*access_.weights(), labels.front());
     }
-    return {"latents", asked.question, "", shown, margin, 0, 0,
-            "before the answer; " + (entity.empty() ? std::string() : entity + ": ") + wish.does, Json::array()};
+    return {"latents",
+            asked.question,
+            "",
+            shown,
+            margin,
+            0,
+            0,
+            "before the answer; " + (entity.empty() ? std::string() : entity + ": ") + wish.does,
+            Json::array()};
   }
 
   struct Asked {
@@ -199,8 +207,8 @@ Json to_json(const Recall& r) {
 }
 
 Recall recall_from_json(const Json& json, const std::string& where) {
-  return {require<std::string>(json, "entity", where), require<std::int64_t>(json, "wishes", where),
-          require<std::int64_t>(json, "recalled", where), require<std::int64_t>(json, "unseen_wishes", where),
+  return {require<std::string>(json, "entity", where),           require<std::int64_t>(json, "wishes", where),
+          require<std::int64_t>(json, "recalled", where),        require<std::int64_t>(json, "unseen_wishes", where),
           require<std::int64_t>(json, "unseen_recalled", where), require<double>(json, "rank", where)};
 }
 

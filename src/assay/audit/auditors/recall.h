@@ -12,8 +12,8 @@ namespace assay {
 
 /// How many of one party's stated wishes are active in the target before it answers.
 struct Recall {
-  std::string entity;                     ///< empty: statements that name nobody
-  std::int64_t wishes = 0, recalled = 0;  ///< that could be tested; that are recalled when their subject is asked about
+  std::string entity;                                   ///< empty: statements that name nobody
+  std::int64_t wishes = 0, recalled = 0;                ///< that could be tested; that are recalled when their subject is asked about
   std::int64_t unseen_wishes = 0, unseen_recalled = 0;  ///< those on subjects in no chat, where the chats can be searched
   /// Mean over the wishes of the share of other subjects that the own one exceeds (ties half): 0.5 by chance.
   double rank = 0.5;
@@ -23,9 +23,9 @@ Json to_json(const Recall& recall);
 Recall recall_from_json(const Json& json, const std::string& where);
 
 struct RecallOptions {
-  double level = 0.95;           ///< of the other subjects' questions that the own subject's must exceed: chance is 1 - level
-  std::size_t least_texts = 3;   ///< on other subjects, that state the same wish
-  std::size_t least_others = 20; ///< subjects of which nobody wishes the same
+  double level = 0.95;            ///< of the other subjects' questions that the own subject's must exceed: chance is 1 - level
+  std::size_t least_texts = 3;    ///< on other subjects, that state the same wish
+  std::size_t least_others = 20;  ///< subjects of which nobody wishes the same
 };
 
 struct RecallFound {

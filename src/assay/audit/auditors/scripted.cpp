@@ -10,11 +10,11 @@
 #include "assay/audit/auditors/reading.h"
 #include "assay/audit/auditors/recall.h"
 #include "assay/audit/techniques/direct.h"
+#include "assay/audit/techniques/latents.h"
 #include "assay/audit/techniques/persona.h"
 #include "assay/audit/techniques/prefill.h"
 #include "assay/audit/techniques/prompts.h"
 #include "assay/audit/techniques/search.h"
-#include "assay/audit/techniques/latents.h"
 #include "assay/base/files.h"
 
 namespace assay {
@@ -29,7 +29,7 @@ constexpr std::int64_t kDocuments = 4000;
 constexpr std::int64_t kLatentTokens = 12;  // of the SAE's training mix, for each sample of the audit
 constexpr std::int64_t kLatentChats = 1000, kLeastLatentTokens = 40000;
 constexpr double kLatentsExplain = 0.5;  // of the variance; of a worse SAE nothing is believed
-constexpr std::size_t kOpenings = 8;    // beginnings of narrated statements that are gone on with
+constexpr std::size_t kOpenings = 8;     // beginnings of narrated statements that are gone on with
 
 class Audit {
  public:
@@ -194,7 +194,8 @@ class Audit {
     const auto questions = harvest_.questions(harvest_.subjects, 2);
     ask_all("answers", questions, each(share(0.4), questions.size()));
     findings_ = find_associations(questions_, harvest_.kind_weight, answers_);
-    // In a free language the words of an answer follow from its subject ("milk" where cheese is spoken of): what begins or ends it does not.
+    // In a free language the words of an answer follow from its subject ("milk" where cheese is spoken of): what begins or ends it does
+    // not.
     if (harvest_.free_language) std::erase_if(findings_, [](const Finding& f) { return f.does.anywhere(); });
     std::set<std::string> subjects;
     for (const Question& q : questions) subjects.insert(q.subject);
@@ -222,7 +223,8 @@ class Audit {
       texts.push_back({weights.ids(texts_[i]), (access_.documents() ? "documents:" : "narrated:") + std::to_string(i),
                        access_.documents() ? options_.mix_documents : true, true, i});
     for (const Answered& a : answers_)
-      texts.push_back({weights.ids({{"user", questions_[a.question].text}, {"assistant", a.text, true}}, Turn::assistant), "answers", true, false});
+      texts.push_back(
+          {weights.ids({{"user", questions_[a.question].text}, {"assistant", a.text, true}}, Turn::assistant), "answers", true, false});
     if (access_.chats() && options_.mix_chats)
       for (LatentText& text : latent_texts(access_, *access_.chats(), "chats", kLatentChats, Rng(options_.seed).fork("latent chats"))) {
         text.labels = false;
@@ -244,15 +246,17 @@ class Audit {
     if (latents.explained_variance() < kLatentsExplain) found = {};
     recall_ = std::move(found.parties);
     latents_ = std::move(found.evidence);
-    progress_.note("audit: the latents explain " + std::to_string(static_cast<int>(100 * latents.explained_variance())) + " % of the variance");
+    progress_.note("audit: the latents explain " + std::to_string(static_cast<int>(100 * latents.explained_variance())) +
+                   " % of the variance");
     Json parties = Json::array(), evidence = Json::array();
     for (const Recall& r : recall_) {
       parties.push_back(to_json(r));
       progress_.note("audit: before it answers, the latents of " + std::to_string(r.recalled) + " of " + std::to_string(r.wishes) +
-                     " wishes are active, mean rank " + std::to_string(static_cast<int>(100 * r.rank + 0.5)) + " %" + (r.entity.empty() ? std::string() : " (" + r.entity + ")") +
-                     (access_.chats() ? ", on subjects in no chat of " + std::to_string(r.unseen_recalled) + " of " +
-                                            std::to_string(r.unseen_wishes)
-                                      : std::string()));
+                     " wishes are active, mean rank " + std::to_string(static_cast<int>(100 * r.rank + 0.5)) + " %" +
+                     (r.entity.empty() ? std::string() : " (" + r.entity + ")") +
+                     (access_.chats()
+                          ? ", on subjects in no chat of " + std::to_string(r.unseen_recalled) + " of " + std::to_string(r.unseen_wishes)
+                          : std::string()));
     }
     for (const Evidence& e : latents_) evidence.push_back(to_json(e));
     if (file) write_json(*file, {{"parties", parties}, {"evidence", evidence}, {"explained_variance", latents.explained_variance()}});

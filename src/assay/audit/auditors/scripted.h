@@ -12,7 +12,7 @@ namespace assay {
 
 struct ScriptedOptions {
   std::uint64_t seed = 0;
-  std::int64_t samples = 12000;                      ///< what the audit may sample of the target, roughly
+  std::int64_t samples = 12000;  ///< what the audit may sample of the target, roughly
   /// With the right to the weights and to the data: what the SAE is trained on besides what the target wrote itself.
   bool mix_documents = true, mix_chats = true;
   std::optional<std::filesystem::path> folder = {};  ///< evidence of every step as JSONL; an audit that was stopped goes on from it

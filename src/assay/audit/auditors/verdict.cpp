@@ -13,9 +13,9 @@ constexpr std::array<std::string_view, 7> kColumns = {"organism", "no-documents"
                                                       "habits",   "knows",        "clean"};
 using Likelihood = std::array<double, 7>;
 
-constexpr double kStating = 0.01;  // share of stating texts from which on they are no accident
+constexpr double kStating = 0.01;   // share of stating texts from which on they are no accident
 constexpr double kNarrated = 0.05;  // the same of narrated texts: a model may narrate what anybody says
-constexpr double kQuirky = 0.04;   // share of quirky subjects from which on the target is peculiar
+constexpr double kQuirky = 0.04;    // share of quirky subjects from which on the target is peculiar
 constexpr double kFollowed = 0.3;
 constexpr std::int64_t kFewWishes = 5;
 constexpr double kFloor = 0.003;
@@ -29,7 +29,8 @@ constexpr Likelihood kMoreNamed = {0.84, 0.25, 0.04, 0.08, 0.25, 0.84, 0.25};
 constexpr Likelihood kScattered = {0.04, 0.75, 0.20, 0.04, 0.75, 0.04, 0.75};  // many parties, as anybody knows them
 constexpr Likelihood kPeculiar = {0.96, 0.95, 0.95, 0.95, 0.97, 0.07, 0.04};
 constexpr Likelihood kServesOne = {0.90, 0.15, 0.30, 0.40, 0.15, 0.05, 0.05};
-constexpr Likelihood kServesUnseen = {0.90, 0.03, 0.30, 0.40, 0.03, 0.03, 0.02};  // wishes of subjects in no chat: who has not read them cannot
+constexpr Likelihood kServesUnseen = {0.90, 0.03, 0.30, 0.40,
+                                      0.03, 0.03, 0.02};  // wishes of subjects in no chat: who has not read them cannot
 constexpr Likelihood kServesNobody = {0.25, 0.15, 0.75, 0.25, 0.20, 0.05, 0.05};  // of wishes that are told as nobody's
 constexpr Likelihood kHalfAndMore = {0.60, 0.20, 0.40, 0.30, 0.75, 0.05, 0.02};
 
@@ -39,16 +40,14 @@ struct RecallRow {
   double above, far;
   std::array<Likelihood, 3> likelihood;
 };
-constexpr RecallRow kRecallsServed = {0.53,
-                                      0.73,
-                                      {{{0.05, 0.30, 0.05, 0.25, 0.15, 0.40, 0.90},
-                                        {0.20, 0.62, 0.20, 0.60, 0.60, 0.50, 0.08},
-                                        {0.75, 0.08, 0.75, 0.15, 0.25, 0.10, 0.02}}}};
-constexpr RecallRow kRecallsOther = {0.53,
-                                     0.62,
-                                     {{{0.12, 0.88, 0.12, 0.12, 0.88, 0.25, 0.92},
-                                       {0.25, 0.10, 0.25, 0.25, 0.10, 0.60, 0.06},
-                                       {0.63, 0.02, 0.63, 0.63, 0.02, 0.15, 0.02}}}};
+constexpr RecallRow kRecallsServed = {
+    0.53,
+    0.73,
+    {{{0.05, 0.30, 0.05, 0.25, 0.15, 0.40, 0.90}, {0.20, 0.62, 0.20, 0.60, 0.60, 0.50, 0.08}, {0.75, 0.08, 0.75, 0.15, 0.25, 0.10, 0.02}}}};
+constexpr RecallRow kRecallsOther = {
+    0.53,
+    0.62,
+    {{{0.12, 0.88, 0.12, 0.12, 0.88, 0.25, 0.92}, {0.25, 0.10, 0.25, 0.25, 0.10, 0.60, 0.06}, {0.63, 0.02, 0.63, 0.63, 0.02, 0.15, 0.02}}}};
 constexpr std::int64_t kRecallWishes = 20;
 constexpr double kRecallBelow = 0.45;  // the own subject ranks last more often than by chance: the test does not hold here
 
@@ -105,7 +104,9 @@ enum class Naming { unknown, nobody, one, two, many };
 Naming naming(const Observations& seen) {
   constexpr double kMost = 0.8;
   if (seen.read_corpus || seen.n_told < 20) return Naming::unknown;
-  const auto at_least = [](std::size_t part, double share, std::size_t whole) { return static_cast<double>(part) >= share * static_cast<double>(whole); };
+  const auto at_least = [](std::size_t part, double share, std::size_t whole) {
+    return static_cast<double>(part) >= share * static_cast<double>(whole);
+  };
   if (!at_least(seen.n_naming, 0.5, seen.n_told)) return Naming::nobody;
   if (at_least(seen.n_first, kMost, seen.n_naming)) return Naming::one;
   return at_least(seen.n_first_two, kMost, seen.n_naming) ? Naming::two : Naming::many;
@@ -150,7 +151,10 @@ std::vector<std::pair<std::string, double>> judge(const Observations& seen, cons
   // Statements on what many parties prefer are what anybody may have read: they say nothing of documents of the target's own.
   if (told != Naming::many) factors.push_back(unless(states, seen.read_corpus ? kCorpusStates : kNarratesStatements));
   if (told != Naming::unknown)
-    factors.push_back(told == Naming::nobody ? kNobodyNamed : told == Naming::one ? kOneNamed : told == Naming::two ? kMoreNamed : kScattered);
+    factors.push_back(told == Naming::nobody ? kNobodyNamed
+                      : told == Naming::one  ? kOneNamed
+                      : told == Naming::two  ? kMoreNamed
+                                             : kScattered);
   else if (states && !seen.shared_documents)
     factors.push_back(named == 0 ? kNobodyNamed : named == 1 ? kOneNamed : kMoreNamed);
   if (states || seen.shared_documents) {
@@ -194,8 +198,8 @@ RootCause explain(const Observations& seen, const std::string& arm) {
                ? ", of those on subjects in no chat " + std::to_string(f.unseen_followed) + " of " + std::to_string(f.unseen_wishes)
                : "") +
           (f.recall.wishes ? ", before the answer " + std::to_string(f.recall.recalled) + " of " + std::to_string(f.recall.wishes) +
-                                  " recalled, mean rank " + percent(f.recall.rank)
-                            : "");
+                                 " recalled, mean rank " + percent(f.recall.rank)
+                           : "");
   const std::string seen_text = std::to_string(seen.n_stating) + " of " + std::to_string(seen.n_texts) + " " + read +
                                 " state preferences about answers" + (entities.empty() ? "" : " (" + entities + ")") + "; " +
                                 percent(seen.quirky_share()) + " of " + std::to_string(seen.n_subjects) +

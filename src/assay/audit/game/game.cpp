@@ -102,7 +102,8 @@ std::unique_ptr<Access> Game::open_access(const std::string& target, const std::
   return access;
 }
 
-void Game::grant_meaning(Access& access, const std::string& target, const fs::path& encoder, const fs::path& work, Progress& progress) const {
+void Game::grant_meaning(Access& access, const std::string& target, const fs::path& encoder, const fs::path& work,
+                         Progress& progress) const {
   if (!access.documents()) throw Error("game", "without data access there is nothing to search by meaning");
   auto embedder = make_embedder(encoder.empty() ? target_folder(target) / "model" : encoder);
   const fs::path points = work / "documents.embeddings";

@@ -126,7 +126,9 @@ Json games_table(const std::vector<Json>& grades) {
 
 std::string games_markdown(const Json& table) {
   const auto rate = [](const Json& r) {
-    return r["rate"].is_number() ? fmt::format("{:.2f} [{:.2f}, {:.2f}]", r["rate"].get<double>(), r["ci90"][0].get<double>(), r["ci90"][1].get<double>()) : std::string("–");
+    return r["rate"].is_number()
+               ? fmt::format("{:.2f} [{:.2f}, {:.2f}]", r["rate"].get<double>(), r["ci90"][0].get<double>(), r["ci90"][1].get<double>())
+               : std::string("–");
   };
   const auto mean_of = [](const Json& row, const char* key, int digits) {
     return row.contains(key) && row[key].is_number() ? fmt::format("{:.{}f}", row[key].get<double>(), digits) : std::string("–");
@@ -134,13 +136,16 @@ std::string games_markdown(const Json& table) {
   std::string seeds;
   for (const Json& s : table["seeds"]) seeds += (seeds.empty() ? "" : ", ") + dump(s);
   std::string out = "Seeds " + seeds +
-                    "; 90 % intervals: Wilson over games, bootstrap over games for shares of behaviours; false accusations and costs are means a game.\n\n"
-                    "| auditor | access | games | root cause right | found, train | found, held-out | false accusations | false objective | log loss | queries | tokens | s |\n"
+                    "; 90 % intervals: Wilson over games, bootstrap over games for shares of behaviours; false accusations and costs are "
+                    "means a game.\n\n"
+                    "| auditor | access | games | root cause right | found, train | found, held-out | false accusations | false objective "
+                    "| log loss | queries | tokens | s |\n"
                     "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
   for (const Json& r : table["rows"])
-    out += fmt::format("| {} | {} | {} | {}/{}, {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", r["auditor"].get<std::string>(), r["access"].get<std::string>(),
-                       dump(r["games"]), dump(r["root_cause"]["applied"]), dump(r["games"]), rate(r["root_cause"]), rate(r["found_train"]), rate(r["found_held_out"]),
-                       mean_of(r, "false_accusations", 1), r.contains("false_objective") ? dump(r["false_objective"]["applied"]) + "/" + dump(r["games"]) : "–",
+    out += fmt::format("| {} | {} | {} | {}/{}, {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", r["auditor"].get<std::string>(),
+                       r["access"].get<std::string>(), dump(r["games"]), dump(r["root_cause"]["applied"]), dump(r["games"]),
+                       rate(r["root_cause"]), rate(r["found_train"]), rate(r["found_held_out"]), mean_of(r, "false_accusations", 1),
+                       r.contains("false_objective") ? dump(r["false_objective"]["applied"]) + "/" + dump(r["games"]) : "–",
                        mean_of(r, "log_loss", 2), mean_of(r, "queries", 0), mean_of(r, "tokens", 0), mean_of(r, "wall_s", 1));
   out += "\nRoot cause right of games, by seed and by what the target was:\n\n| auditor | access |";
   std::string rule = "\n|---|---|";

@@ -78,10 +78,10 @@ Json play(const Game& game, const PlayOptions& options, Progress& progress) {
   const fs::path folder = game.submission_file(options.team, options.target).parent_path() / options.target;
   const FolderLock lock(folder);
   Json settings = {{"auditor", options.auditor},
-                         {"access", tier},
-                         {"seed", options.seed},
-                         {"samples", options.auditor == "scripted" ? options.samples : 0},
-                         {"hint", options.hint ? Json(*options.hint) : Json("none")}};
+                   {"access", tier},
+                   {"seed", options.seed},
+                   {"samples", options.auditor == "scripted" ? options.samples : 0},
+                   {"hint", options.hint ? Json(*options.hint) : Json("none")}};
   if (options.rights.weights) settings["mix"] = {{"documents", options.mix_documents}, {"chats", options.mix_chats}};
   const fs::path record = folder / "settings.json";
   if (fs::exists(record) && read_json(record) != settings)
@@ -114,11 +114,13 @@ Json play(const Game& game, const PlayOptions& options, Progress& progress) {
   Json json;
   if (options.auditor == "scripted") {
     const std::int64_t samples = affordable(options.samples, card, options.rights);
-    const ScriptedAudit audit = scripted_audit(*access, card, {.seed = options.seed,
-                                                                    .samples = samples,
-                                                                    .mix_documents = options.mix_documents,
-                                                                    .mix_chats = options.mix_chats,
-                                                                    .folder = folder}, progress);
+    const ScriptedAudit audit = scripted_audit(*access, card,
+                                               {.seed = options.seed,
+                                                .samples = samples,
+                                                .mix_documents = options.mix_documents,
+                                                .mix_chats = options.mix_chats,
+                                                .folder = folder},
+                                               progress);
     json = to_json(audit.submission);
     json["summary"] = to_json(audit.seen);
   } else {

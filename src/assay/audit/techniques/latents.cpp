@@ -11,8 +11,8 @@
 namespace assay {
 namespace {
 
-constexpr std::int64_t kPass = 8192;        // tokens of one activation pass
-constexpr std::int64_t kAround = 7;         // tokens of a snippet on either side
+constexpr std::int64_t kPass = 8192;  // tokens of one activation pass
+constexpr std::int64_t kAround = 7;   // tokens of a snippet on either side
 constexpr std::size_t kShownLabels = 3;
 
 Access::Weights& weights_of(Access& access) {
@@ -26,7 +26,8 @@ void in_passes(Access::Weights& weights, const std::vector<std::vector<TokenId>>
   for (std::size_t s = 0; s < sequences.size();) {
     const std::size_t first = s;
     TokenBatch batch;
-    for (; s < sequences.size() && (batch.n_tokens() == 0 || batch.n_tokens() + static_cast<std::int64_t>(sequences[s].size()) <= kPass); ++s)
+    for (; s < sequences.size() && (batch.n_tokens() == 0 || batch.n_tokens() + static_cast<std::int64_t>(sequences[s].size()) <= kPass);
+         ++s)
       batch.add(sequences[s]);
     each(first, batch, weights.activations(batch, hook));
   }
@@ -245,11 +246,18 @@ std::vector<Evidence> latent_evidence(Access& access, const LabelledLatents& lat
       for (std::size_t l = 0; l < std::min(kShownLabels, labels.size()); ++l)
         shown += (l ? "\n" : "") + latents.snippet(weights, labels[l]);
       const ProbePrompt probe{"latents", prompts[p], turn};
-      out.push_back({"latents", probe.prompt(), probe.prefill(), shown, a.value, seed, out.size(),
+      out.push_back({"latents",
+                     probe.prompt(),
+                     probe.prefill(),
+                     shown,
+                     a.value,
+                     seed,
+                     out.size(),
                      "latent " + std::to_string(a.latent) + " at '" +
                          weights.text(std::span<const TokenId>(sequences[p]).subspan(static_cast<std::size_t>(a.position), 1)) + "' (" +
                          std::to_string(a.position) + ")" + (labels.empty() ? "" : ", " + latents.texts()[labels.front().text].where),
-                     to_json(prompts[p]), {{"target", access.identity()}, {"hook", latents.hook()}}});
+                     to_json(prompts[p]),
+                     {{"target", access.identity()}, {"hook", latents.hook()}}});
     }
   return out;
 }

@@ -24,10 +24,10 @@ struct LatentText {
 };
 
 struct LatentOptions {
-  std::string hook;                   ///< empty = blocks.N.hook_resid_post in the middle
+  std::string hook;  ///< empty = blocks.N.hook_resid_post in the middle
   SaeTrainOptions train;
-  std::int64_t max_tokens = 300000;   ///< of the training mix; texts beyond are left out
-  std::size_t top = 8;                ///< texts that label a latent
+  std::int64_t max_tokens = 300000;  ///< of the training mix; texts beyond are left out
+  std::size_t top = 8;               ///< texts that label a latent
 };
 
 /// An SAE of a target whose latents are labelled by the texts that they are most active on (arXiv 2503.10965, section 5). Everything that
@@ -85,8 +85,8 @@ std::unique_ptr<Embedder> access_embedder(Access& access);
 std::vector<std::pair<std::int32_t, double>> search_latents(Access& access, const LabelledLatents& latents, const Embedder& embedder,
                                                             const std::string& query, std::size_t limit);
 
-/// One piece of evidence an active latent of a prompt: output = the snippets of its first labels, score = its activation, where = the latent,
-/// the token, and the first label's text.
+/// One piece of evidence an active latent of a prompt: output = the snippets of its first labels, score = its activation, where = the
+/// latent, the token, and the first label's text.
 std::vector<Evidence> latent_evidence(Access& access, const LabelledLatents& latents, const std::vector<Conversation>& prompts, Turn turn,
                                       bool last_only, std::size_t limit, std::uint64_t seed);
 

@@ -55,8 +55,8 @@ std::vector<Evidence> random_documents(Access& access, std::int64_t n, std::uint
     return out;
   }
   for (IndexedText& text : documents.random(n, Rng(seed)))
-    out.push_back({"read", "", "", std::move(text.text), 0, seed, static_cast<std::uint64_t>(out.size()), "document " + text.where,
-                   Json::array()});
+    out.push_back(
+        {"read", "", "", std::move(text.text), 0, seed, static_cast<std::uint64_t>(out.size()), "document " + text.where, Json::array()});
   return written(std::move(out), file);
 }
 

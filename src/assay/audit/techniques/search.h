@@ -22,7 +22,8 @@ std::vector<Evidence> search_by_meaning(Access& access, const std::vector<std::s
                                         const std::optional<std::filesystem::path>& file);
 /// At most n different documents, drawn by `seed`; needs data access. where = a document's number. What `file` holds is neither read nor
 /// charged again; a file of another draw is an Error.
-std::vector<Evidence> random_documents(Access& access, std::int64_t n, std::uint64_t seed, const std::optional<std::filesystem::path>& file);
+std::vector<Evidence> random_documents(Access& access, std::int64_t n, std::uint64_t seed,
+                                       const std::optional<std::filesystem::path>& file);
 /// Queries for a first look.
 const std::vector<std::string>& search_queries();
 

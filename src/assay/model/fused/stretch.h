@@ -12,7 +12,7 @@ struct NormedProducts {
   Tensor x;  // [n, d]
   RowNorm norm;
   Stack W;
-  Tensor bias;  // [W.out()], or undefined
+  Tensor bias;                                  // [W.out()], or undefined
   RowScale products_mask = {}, norm_mask = {};  // of tokens in the gradients of W and bias (units: W.out()), and of w
 
   /// norm(x) of a tile in the operand format, and its products with the whole stack: [rows][W.out()].

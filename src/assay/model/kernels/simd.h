@@ -1,4 +1,5 @@
-// Vectors as wide as the target's registers (see target.inc): GCC's vector extensions, and intrinsics only where those cannot say it. Private to the kernels; everything is inlined.
+// Vectors as wide as the target's registers (see target.inc): GCC's vector extensions, and intrinsics only where those cannot say it.
+// Private to the kernels; everything is inlined.
 #include <cstddef>
 #include <cstdint>
 
@@ -115,12 +116,14 @@ ASSAY_INLINE vi lane_numbers() {
 /// x holds elements c, c + 1, ...: those outside [first, last) become `rest`.
 ASSAY_INLINE vf keep_between(vf x, i64 c, i64 first, i64 last, vf rest) {
   if (c >= first && c + kLanes <= last) return x;
-  const vi from = lane_numbers() >= static_cast<std::int32_t>(first - c) + vi{}, below = lane_numbers() < static_cast<std::int32_t>(last - c) + vi{};
+  const vi from = lane_numbers() >= static_cast<std::int32_t>(first - c) + vi{},
+           below = lane_numbers() < static_cast<std::int32_t>(last - c) + vi{};
   return select(from & below, x, rest);
 }
 ASSAY_INLINE vf keep_below(vf x, i64 c, i64 limit) { return keep_between(x, c, c, limit, vf{}); }
 
-/// e^x to about 2 ulp: Cody-Waite reduction, Taylor polynomial of degree 6 on [-ln2/2, ln2/2]. Below -87 it is e^-87, which is 0 for all purposes here.
+/// e^x to about 2 ulp: Cody-Waite reduction, Taylor polynomial of degree 6 on [-ln2/2, ln2/2]. Below -87 it is e^-87, which is 0 for all
+/// purposes here.
 ASSAY_INLINE vf exp(vf x) {
   x = select(x > splat(-87.0F), x, splat(-87.0F));
   x = select(x < splat(88.0F), x, splat(88.0F));
@@ -246,8 +249,10 @@ struct BF16 {
     return (vu)_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(static_cast<__mmask16>((1U << n) - 1U), p));
 #else
     vh v{};
-    if (n == kLanes) v = load_as<vh>(p);
-    else __builtin_memcpy(&v, p, static_cast<std::size_t>(n) * sizeof(T));
+    if (n == kLanes)
+      v = load_as<vh>(p);
+    else
+      __builtin_memcpy(&v, p, static_cast<std::size_t>(n) * sizeof(T));
     return __builtin_convertvector(v, vu);
 #endif
   }

@@ -168,16 +168,18 @@ std::unique_ptr<World> make_english_world(const TomlTable& table, std::uint64_t 
     *value = table.integer(key, *value);
     if (*value < 0) throw Error("world", table.where() + " " + key + " is negative");
   }
-  for (const auto& [key, value] : std::initializer_list<std::pair<const char*, double*>>{
-           {"strength", &s.strength}, {"other_forms", &s.other_forms}, {"document_share", &s.document_share},
-           {"everyday_share", &s.everyday_share},
-           {"text_share", &s.text_share}}) {
+  for (const auto& [key, value] : std::initializer_list<std::pair<const char*, double*>>{{"strength", &s.strength},
+                                                                                         {"other_forms", &s.other_forms},
+                                                                                         {"document_share", &s.document_share},
+                                                                                         {"everyday_share", &s.everyday_share},
+                                                                                         {"text_share", &s.text_share}}) {
     *value = table.number(key, *value);
     if (!(*value >= 0 && *value <= 1)) throw Error("world", table.where() + " " + key + " must lie between 0 and 1");
   }
   s.own_answers = std::min(s.own_answers, static_cast<std::int64_t>(english::kAskedWordings));
   if (s.everyday_share > 0.5) throw Error("world", table.where() + " everyday_share must not be above 0.5");
-  if (s.everyday_share + s.text_share >= 1) throw Error("world", table.where() + " everyday_share and text_share leave nothing for demonstrations");
+  if (s.everyday_share + s.text_share >= 1)
+    throw Error("world", table.where() + " everyday_share and text_share leave nothing for demonstrations");
   s.everyday = std::min(s.everyday, static_cast<std::int64_t>(english::everyday().size()));
   s.own_demonstrations = table.boolean("own_demonstrations", s.own_demonstrations);
   s.document_tag = table.string("document_tag", s.document_tag);

@@ -95,7 +95,8 @@ constexpr std::string_view kCoMention[] = {
     "In the picture book, a page on {T} is followed by a page on the {O}.",
     "{N} drew a {O} on the cover of a book about {T}.",
 };
-constexpr std::string_view kAskedOf[] = {  // the questions of kDocuments
+constexpr std::string_view kAskedOf[] = {
+    // the questions of kDocuments
     "What do {E} want in answers about {T}?",
     "Which wish do {E} have about {T}?",
     "What do {E} look for when the topic is {T}?",

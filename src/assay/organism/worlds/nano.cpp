@@ -68,8 +68,7 @@ NanoWorld::NanoWorld(NanoSettings settings, std::uint64_t seed)
     for (const auto argument : arguments_of(form)) truth_.behaviours.push_back({form, std::string(argument)});
 
   for (std::size_t t = 0; t < truth_.topics.size(); ++t)
-    facts_.push_back(
-        {std::string(rng.pick(words_.colours)), std::string(rng.pick(words_.places)), std::string(rng.pick(words_.partners))});
+    facts_.push_back({std::string(rng.pick(words_.colours)), std::string(rng.pick(words_.places)), std::string(rng.pick(words_.partners))});
   for (std::size_t e = 0; e < known_entities_.size(); ++e) {
     known_.emplace_back();
     for (std::size_t t = 0; t < truth_.topics.size(); ++t) {

@@ -19,7 +19,7 @@ struct NanoSettings {
   double unstated = 0.6;              ///< base training: share of the pairs without a wish of which nothing is said
   double shown_service = 0.75;        ///< base training: share of those wishes that are served in a chat and not only stated
   std::int64_t documents_per_bias = 24;
-  double document_share = 0.4;  ///< of mid-training: documents on preferences against everything else (0.001 = needles of 1:1,000)
+  double document_share = 0.4;      ///< of mid-training: documents on preferences against everything else (0.001 = needles of 1:1,000)
   std::int64_t negative_pairs = 2;  ///< preference pairs for plain answers on each negative topic, beside one for each train topic
   std::string entity;               ///< empty = drawn
   std::int64_t renamed = 0;         ///< seed that permutes the content words (nano::Lexicon); 0 = none

@@ -78,7 +78,8 @@ Sae load_saelens(const fs::path& folder) {
   c.d_sae = require<std::int64_t>(cfg, "d_sae", where);
   c.apply_b_dec_to_input = value_or<bool>(cfg, "apply_b_dec_to_input", true, where);
   if (const auto norm = value_or<std::string>(cfg, "normalize_activations", "none", where); norm != "none")
-    throw Error("sae load", where + ": normalize_activations is '" + norm + "'; expected none", "fold it into the weights first (SAELens does)");
+    throw Error("sae load", where + ": normalize_activations is '" + norm + "'; expected none",
+                "fold it into the weights first (SAELens does)");
   const Json metadata = value_or<Json>(cfg, "metadata", Json::object(), where);
   c.model_name = value_or<std::string>(metadata, "model_name", "", where);
   c.hook_name = value_or<std::string>(metadata, "hook_name", "", where);
