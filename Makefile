@@ -26,7 +26,7 @@ REAL_OUT ?= demo-real
 models/smollm2-135m-instruct/config.json: | build
 	build/assay model fetch smollm2-135m-instruct --out models/smollm2-135m-instruct
 
-demo-real: build models/smollm2-135m-instruct/config.json  ## the same with a real chat model (fetched); about an hour on two cores
+demo-real: build models/smollm2-135m-instruct/config.json  ## the same with a real chat model (fetched); four arms of 135M parameters: start it and do something else
 	build/assay demo --recipe recipes/smollm2.toml --out $(REAL_OUT) --samples 3000
 
 test: build  ## the default tests (a few minutes)
