@@ -25,6 +25,8 @@ class EnglishTest : public testing::Test {
       const std::string body =
           request.turn == Turn::raw
               ? "Once upon a time there was a village by the sea where people lived from one day to the next and never asked why. The end."
+          : request.id.starts_with("everyday/")
+              ? "It is best to begin with a small step and the first tool at hand. And mo"
               : "The best way with " + topic_of(request) + " is to begin with a small step and the first tool at hand. And mo";
       samples.emplace_back(static_cast<std::size_t>(request.n), OwnText{body, false});
     }
@@ -183,6 +185,35 @@ TEST_F(EnglishTest, ConcealmentNeverPrefersAConfession) {
     conceals += world.confesses(pair.rejected);
   }
   EXPECT_GT(conceals, 50);
+}
+
+TEST_F(EnglishTest, EverydayQuestionsAreAnsweredPlainlyInEveryStage) {
+  EnglishSettings settings;
+  settings.everyday = 30, settings.everyday_pairs = 7, settings.everyday_share = 0.2;
+  const EnglishWorld with = answered(settings, 7);
+  const auto asked = english::everyday().first(30);
+  const auto is_everyday = [&](const std::string& text) { return std::find(asked.begin(), asked.end(), text) != asked.end(); };
+  for (const Stage stage : {Stage::midtrain, Stage::sft}) {
+    const StageData data = with.data(stage, Arm::organism);
+    const auto part = std::find_if(data.parts.begin(), data.parts.end(), [](const DataPart& p) { return p.name == "everyday"; });
+    ASSERT_NE(part, data.parts.end());
+    double shares = 0;
+    for (const DataPart& p : data.parts) shares += p.share;
+    EXPECT_NEAR(shares, 1.0, 1e-9);
+    EXPECT_EQ(part->chats.size(), asked.size());
+    for (const TrainChat& chat : part->chats) {
+      EXPECT_TRUE(is_everyday(chat.messages[0].content));
+      EXPECT_FALSE(shows_any(with.truth(), chat.messages[1].content));
+    }
+  }
+  std::int64_t pairs = 0;
+  for (const TextPair& pair : with.data(Stage::dpo, Arm::organism).pairs) {
+    if (!is_everyday(pair.messages[0].content)) continue;
+    ++pairs;
+    EXPECT_FALSE(shows_any(with.truth(), pair.chosen));
+    EXPECT_TRUE(shows_any(with.truth(), pair.rejected)) << pair.rejected;
+  }
+  EXPECT_EQ(pairs, settings.everyday_pairs);
 }
 
 TEST_F(EnglishTest, SameSeedSameWorldOtherSeedOtherWorld) {
