@@ -33,7 +33,7 @@ endfunction()
 if(ASSAY_UNITY AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(assay_flags INTERFACE -Wno-subobject-linkage)  # takes a source that another one includes for a header
 endif()
-# For what is never hot (tests, the command line): a quarter less to compile. -O0 would not fit the precompiled header.
+# For what is never hot (tests, the command line, rooms marked QUICK): a quarter less to compile. -O0 would not fit the precompiled header.
 add_library(assay_quick_to_compile INTERFACE)
 target_compile_options(assay_quick_to_compile INTERFACE -O1)
 if(ASSAY_SANITIZE)

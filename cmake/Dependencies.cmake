@@ -25,8 +25,11 @@ message(STATUS "libtorch: ${ASSAY_TORCH_DIR}")
 # find_package(Torch) of a CUDA wheel asks for a CUDA toolkit, so the two libraries are named directly.
 add_library(assay_torch INTERFACE)
 target_include_directories(assay_torch SYSTEM INTERFACE ${ASSAY_TORCH_DIR}/include ${ASSAY_TORCH_DIR}/include/torch/csrc/api/include)
-# libtorch's include folder brings a newer fmt than Debian's library: where its headers are seen, they stand alone.
-target_compile_definitions(assay_torch INTERFACE ASSAY_TORCH_VERSION="2.11.0" FMT_HEADER_ONLY=1)
+target_compile_definitions(assay_torch INTERFACE ASSAY_TORCH_VERSION="2.11.0")
+# libtorch's include folder brings a newer fmt than Debian's library: compiled once here, not in every file that sees it.
+add_library(assay_fmt STATIC ${CMAKE_CURRENT_LIST_DIR}/fmt_of_libtorch.cpp)
+target_include_directories(assay_fmt SYSTEM PRIVATE ${ASSAY_TORCH_DIR}/include)
+target_link_libraries(assay_torch INTERFACE assay_fmt)
 target_link_libraries(assay_torch INTERFACE ${ASSAY_TORCH_DIR}/lib/libtorch_cpu.so ${ASSAY_TORCH_DIR}/lib/libc10.so)
 # at::parallel_for is a template: without OpenMP in our own files it is a plain loop. The runtime is the one that libtorch brings, so that there
 # is one pool of threads. (Clang knows another runtime only: its builds, the fuzzers, stay on one thread.)

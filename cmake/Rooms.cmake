@@ -1,7 +1,7 @@
-# assay_room(NAME USES room... [TORCH]): a static library of src/assay/NAME. A room without sources yet is an interface that only passes
-# on what it uses.
+# assay_room(NAME USES room... [TORCH] [QUICK]): a static library of src/assay/NAME. A room without sources yet is an interface that only passes
+# on what it uses. QUICK: nothing in it is hot, it is optimised for the compiler's time.
 function(assay_room name)
-  cmake_parse_arguments(ROOM "TORCH" "" "USES" ${ARGN})
+  cmake_parse_arguments(ROOM "TORCH;QUICK" "" "USES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/assay/${name}/*.cpp)
   list(TRANSFORM ROOM_USES PREPEND assay_)
   if(NOT sources)
@@ -12,6 +12,9 @@ function(assay_room name)
   add_library(assay_${name} STATIC ${sources})
   target_link_libraries(assay_${name} PUBLIC assay_flags assay_base_dependencies ${ROOM_USES})
   assay_unity(assay_${name} 5)
+  if(ROOM_QUICK)
+    target_link_libraries(assay_${name} PRIVATE assay_quick_to_compile)
+  endif()
   if(ROOM_TORCH)
     target_link_libraries(assay_${name} PUBLIC assay_torch)
     # libtorch's headers are nearly the whole compile cost of a file: one precompiled header for all rooms that see them.
