@@ -4,11 +4,11 @@
 
 #include <cmath>
 #include <cstdio>
-#include <numeric>
 
 #include "assay/base/error.h"
 #include "assay/base/files.h"
 #include "assay/base/stats.h"
+#include "assay/routing/experiments/epochs.h"
 #include "assay/routing/experiments/fresh_decoder.h"
 #include "assay/routing/experiments/split_autoencoder.h"
 #include "assay/tensor/safetensors.h"
@@ -35,28 +35,6 @@ void copy_in(const NamedTensors& from, const NamedTensors& to, const fs::path& w
     tensor.copy_(found->second);
   }
 }
-
-/// Epochs in an order of images that each draws anew; the last batch of an epoch may be smaller.
-class Epochs {
- public:
-  Epochs(std::int64_t n, std::int64_t batch, std::uint64_t seed) : batch_(batch), seed_(seed), order_(static_cast<std::size_t>(n)) {}
-  [[nodiscard]] std::int64_t steps() const { return (static_cast<std::int64_t>(order_.size()) + batch_ - 1) / batch_; }
-  std::span<const std::int64_t> batch_at(std::int64_t step) {
-    if (const std::int64_t epoch = step / steps(); epoch != epoch_) {
-      epoch_ = epoch;
-      std::iota(order_.begin(), order_.end(), 0);
-      Rng(seed_).fork("epochs").fork(static_cast<std::uint64_t>(epoch)).shuffle(std::span(order_));
-    }
-    const auto begin = static_cast<std::size_t>(step % steps() * batch_);
-    return std::span(order_).subspan(begin, std::min(static_cast<std::size_t>(batch_), order_.size() - begin));
-  }
-
- private:
-  std::int64_t batch_;
-  std::uint64_t seed_;
-  std::vector<std::int64_t> order_;
-  std::int64_t epoch_ = -1;
-};
 
 Json to_json(const DigitErrors& e) { return {{"mse", e.mse}, {"mae", e.mae}}; }
 
