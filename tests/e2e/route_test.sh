@@ -72,6 +72,25 @@ grep -q '"neurons":-8' "$dir/contracted.json" || fail "$(cat "$dir/contracted.js
 "$assay" model info "$base" --json > "$dir/a.json"; "$assay" model info "$dir/ablated" --json > "$dir/b.json"
 [ "$(grep -o '"d_mlp":[0-9]*' "$dir/a.json")" = "$(grep -o '"d_mlp":[0-9]*' "$dir/b.json")" ] || fail "contracted to other sizes"
 
+# Places by hand: what is kept of the expanded model is what contraction leaves; ablated and drawn-anew blocks compute what they should.
+routed=$dir/whole/stages/routed
+edit() { "$assay" route edit --model "$routed" --plan "$dir/plan.toml" --json --quiet "$@"; }
+width=$(grep -o '"d_mlp":[0-9]*' "$dir/a.json" | cut -d: -f2)
+edit --keep "0:$width" --out "$dir/kept" > /dev/null
+cmp -s "$dir/kept/model.safetensors" "$dir/ablated/model.safetensors" || fail "kept neurons are not what contraction leaves"
+edit --ablate 'blocks.*.mlp.neurons[new]' --out "$dir/zeroed" | grep -q '"what":"ablate"' || fail "no edit on record"
+echo "the lamp of eight . tell me" > "$dir/text.txt"
+loss() { "$assay" eval lm "$1" "$dir/text.txt" --dtype f32 --json --quiet | grep -o '"loss":[-0-9.e]*' | cut -c8-13; }
+[ "$(loss "$dir/zeroed")" = "$(loss "$dir/ablated")" ] || fail "zeroed $(loss "$dir/zeroed"), contracted $(loss "$dir/ablated")"
+edit --graft 'blocks.*.mlp.neurons[new]' --from "$routed" --ablate 'blocks.*.mlp.neurons[new]' --out "$dir/grafted" > /dev/null
+cmp -s "$dir/grafted/model.safetensors" "$routed/model.safetensors" || fail "a block that was grafted back is another one"
+edit --reinitialise 'blocks.0.mlp.neurons[new]' --out "$dir/drawn" > /dev/null
+cmp -s "$dir/drawn/model.safetensors" "$routed/model.safetensors" && fail "nothing was drawn anew"
+refused 2 "is no range of neurons" route edit --model "$routed" --keep 3-4 --out "$dir/no"
+refused 1 "names block 9" route edit --model "$routed" --ablate 'blocks.9.mlp.neurons[0:1]' --out "$dir/no"
+refused 2 "nothing to do" route edit --model "$routed" --out "$dir/no"
+[ ! -e "$dir/no" ] || fail "a refused edit left a folder"
+
 refused_plan() { # SED-EXPRESSION EXPECTED-TEXT
   sed "$1" "$dir/plan.toml" > "$dir/wrong.toml"
   refused 1 "$2" route explain "$dir/wrong.toml" --model "$base" --data "$dir/mixed.jsonl"

@@ -7,6 +7,7 @@ void add_route(CLI::App& app, Context& context) {
   route->require_subcommand(1);
   // One line an experiment, each in its own file route_*.cpp.
   add_route_plan(*route, context);
+  add_route_edit(*route, context);
   add_route_mnist(*route, context);
   add_route_gridworld(*route, context);
   add_route_cifar100(*route, context);
