@@ -48,6 +48,10 @@ int assay_tokenizer_token(const AssayTokenizer* tokenizer, uint32_t id, AssayTex
 /* Added tokens included. */
 size_t assay_tokenizer_size(const AssayTokenizer* tokenizer);
 
+/* Learns a byte-level BPE (as GPT-2's) of `vocabulary` entries and gives its tokenizer.json. The first `special_count` of the `count` texts are special tokens,
+ * ids 0, 1, ...; it learns from the others. The same texts give the same bytes. */
+int assay_bpe_train(const char* const* texts, const size_t* sizes, size_t count, size_t special_count, size_t vocabulary, AssayText* out, AssayText* error);
+
 /* --- chat templates --------------------------------------------------------------------------------------------------------------------- */
 
 /* Renders a Jinja chat template in the environment of transformers. `context`: a JSON object with the template's variables, in the order of its keys.

@@ -1,7 +1,10 @@
 //! Tokenizers of a tokenizer.json, run by the crate `tokenizers`.
 use crate::abi::{deliver, guarded, input, AssayText, Outcome};
 use std::os::raw::{c_char, c_int};
-use tokenizers::{EncodeInput, Tokenizer};
+use tokenizers::models::bpe::{BpeTrainer, BPE};
+use tokenizers::models::TrainerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, EncodeInput, Tokenizer};
 
 pub struct AssayTokenizer(Tokenizer);
 
@@ -178,4 +181,48 @@ pub unsafe extern "C" fn assay_tokenizer_token(
 #[no_mangle]
 pub unsafe extern "C" fn assay_tokenizer_size(tokenizer: *const AssayTokenizer) -> usize {
     guarded(|| Ok((*tokenizer).0.get_vocab_size(true))).unwrap_or(0)
+}
+
+/// A byte-level BPE as GPT-2 has it, `size` entries with the special ones (ids 0, 1, ...). No minimum frequency: fewer entries only where
+/// the texts have no more to join.
+fn train_bpe(texts: &[&str], size: usize, special: &[&str]) -> Outcome<String> {
+    let level = ByteLevel::new(false, true, true);
+    let least = 256 + special.len();
+    if size < least {
+        return Err(format!("a vocabulary of {size} entries is too small: bytes and special tokens are {least}"));
+    }
+    let mut trainer: TrainerWrapper = BpeTrainer::builder()
+        .vocab_size(size)
+        .show_progress(false)
+        .special_tokens(special.iter().map(|&t| AddedToken::from(t, true)).collect())
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .build()
+        .into();
+    let mut tokenizer = Tokenizer::new(BPE::default());
+    tokenizer.with_pre_tokenizer(Some(level)).with_decoder(Some(level));
+    tokenizer.train(&mut trainer, texts.iter()).map_err(|e| e.to_string())?;
+    tokenizer.to_string(false).map_err(|e| e.to_string())
+}
+
+/// # Safety
+/// As the header says.
+#[no_mangle]
+pub unsafe extern "C" fn assay_bpe_train(
+    texts: *const *const c_char,
+    sizes: *const usize,
+    count: usize,
+    special_count: usize,
+    vocabulary: usize,
+    out: *mut AssayText,
+    error: *mut AssayText,
+) -> c_int {
+    let outcome = guarded(|| {
+        let mut all = Vec::with_capacity(count);
+        for i in 0..count {
+            all.push(input(&format!("text {i}"), *texts.add(i), *sizes.add(i))?);
+        }
+        let (special, texts) = all.split_at(special_count.min(count));
+        train_bpe(texts, vocabulary, special).map(AssayText::from)
+    });
+    deliver(out, error, outcome)
 }

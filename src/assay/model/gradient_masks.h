@@ -66,6 +66,9 @@ struct MaskTables {
 struct GradientMasks {
   std::shared_ptr<const MaskTables> tables;
   std::shared_ptr<const TokenRows> rows;
+  /// By block: this times sign(mlp.hook_post) joins the gradient behind the mask `post`, as that of an L1 penalty which is not routed;
+  /// empty = nowhere.
+  std::vector<float> post_l1 = {};
 };
 
 /// The factors of each token at one place; empty = ones.

@@ -33,6 +33,13 @@ Tensor mask_gradient(const Tensor& v, const RowScale& scale) {
   return beyond;
 }
 
+Tensor l1_gradient(const Tensor& v, double weight) {
+  if (!v.requires_grad()) return v;
+  Tensor beyond = v.view_as(v);
+  beyond.register_hook([value = v.detach(), weight](const Tensor& gradient) { return gradient.add(value.sign(), weight); });
+  return beyond;
+}
+
 Tensor gate(const Tensor& v, const RowScale& scale) {
   if (!scale) return v;
   return has_kernels(v) ? fused::gate(v, scale) : v * factors_like(scale, v);

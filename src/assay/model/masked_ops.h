@@ -10,6 +10,8 @@ namespace assay::masked {
 /// v, with the gradient that arrives at it multiplied by the factors. v [n, ...] with as many elements a row as the table has units; an
 /// empty scale returns v.
 Tensor mask_gradient(const Tensor& v, const RowScale& scale);
+/// v, with weight * sign(v) added to the gradient that arrives at it: that of an L1 penalty, which need not be part of the loss.
+Tensor l1_gradient(const Tensor& v, double weight);
 /// v times the factors, in both directions.
 Tensor gate(const Tensor& v, const RowScale& scale);
 

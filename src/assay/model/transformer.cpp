@@ -92,6 +92,7 @@ class Pass {
   struct LayerScales {
     const GradientMasks* masks;
     std::int64_t layer;
+    [[nodiscard]] float post_l1() const { return masks && !masks->post_l1.empty() ? masks->post_l1[static_cast<std::size_t>(layer)] : 0; }
     [[nodiscard]] RowScale of(MaskTablePtr LayerMasks::*table) const {
       return masks ? RowScale{masks->rows, masks->tables->layers[static_cast<std::size_t>(layer)].*table} : RowScale{};
     }
@@ -144,11 +145,12 @@ class Pass {
   Tensor mlp(const BlockWeights& w, const LayerScales& m, const std::string& prefix, const Tensor& x) const {
     const RowScale ln2 = m.of(&LayerMasks::ln2), in = m.of(&LayerMasks::mlp_in), gradient = m.of(&LayerMasks::post),
                    gate = m.of(&LayerMasks::post_gate);
+    const float l1 = m.post_l1();  // stands before the mask, so the stretch cannot hold the mask
     Tensor post;
     const bool fused_post = layout_ && !wants_any(prefix, {"ln2.hook_scale", "ln2.hook_normalized", "mlp.hook_pre", "mlp.hook_pre_linear"});
     const Tensor normed = fused_post ? Tensor() : norm(x, w.ln2_w, w.ln2_b, prefix + "ln2.", ln2);
     if (fused_post) {
-      post = fused::mlp_post(x, w, config_, precision_, {.norm = ln2, .products = in, .gradient = gradient, .gate = gate});
+      post = fused::mlp_post(x, w, config_, precision_, {.norm = ln2, .products = in, .gradient = l1 != 0 ? RowScale{} : gradient, .gate = gate});
     } else if (config_.gated_mlp) {
       const Tensor W[] = {w.W_gate, w.W_in}, b[] = {w.b_gate, w.b_in};
       const auto both = masked::linear_many(normed, W, b, precision_, in);
@@ -158,7 +160,9 @@ class Pass {
       const Tensor W[] = {w.W_in}, b[] = {w.b_in};
       post = ops::activation(at(prefix, "mlp.hook_pre", masked::linear_many(normed, W, b, precision_, in)[0]), config_.activation);
     }
-    if (!fused_post) post = masked::mask_gradient(masked::gate(post, gate), gradient);
+    if (!fused_post) post = masked::gate(post, gate);
+    if (l1 != 0) post = masked::l1_gradient(post, l1);
+    if (!fused_post || l1 != 0) post = masked::mask_gradient(post, gradient);
     return write_back(at(prefix, "mlp.hook_post", post), w.W_out, w.b_out, m.of(&LayerMasks::W_out), m.of(&LayerMasks::b_out), x, prefix,
                       "hook_mlp_out", m.of(&LayerMasks::mlp_out));
   }

@@ -40,6 +40,7 @@ Group group_from(const TomlTable& table) {
     frequency.pseudo_own = f.number("pseudo_own", frequency.pseudo_own);
     frequency.pseudo_other = f.number("pseudo_other", frequency.pseudo_other);
     frequency.max_sequences = f.integer("max_sequences", frequency.max_sequences);
+    frequency.true_labels = f.boolean("true_labels", false);
     f.done();
     if (!(frequency.pseudo_own > 0 && frequency.pseudo_other > 0)) refuse(f.where(), "pseudo_own and pseudo_other must be above 0");
     if (frequency.max_sequences < 1) refuse(f.where(), "max_sequences must be 1 or more");
@@ -146,6 +147,13 @@ Plan plan_from(const TomlTable& table, const std::filesystem::path& folder) {
   const TomlTable expand = table.table("expand");
   plan.expand = {expand.integer("neurons", 0), expand.integer("heads", 0)};
   if (plan.expand.neurons < 0 || plan.expand.heads < 0) refuse(expand.where(), "neurons and heads must be 0 or more");
+  if (table.has("l1")) {
+    const TomlTable l1 = table.table("l1");
+    plan.l1 = {l1.string("place"), l1.number("weight")};
+    l1.done();
+    if (!(plan.l1->weight >= 0 && std::isfinite(plan.l1->weight))) refuse(l1.where(), "weight must be 0 or more");
+    if (plan.by_loss) refuse(l1.where(), "a penalty cannot go with reading = \"loss\"");
+  }
   for (const TomlTable& section : table.tables("group")) {
     Group group = group_from(section);
     for (const Group& before : plan.groups) {

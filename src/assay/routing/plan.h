@@ -19,6 +19,7 @@ struct TokenFrequency {
   double scale = 1.0, bias = -4.0;
   double pseudo_own = 1.0, pseudo_other = 20.0;
   std::int64_t max_sequences = 25000;  ///< counted on each side
+  bool true_labels = false;            ///< a leak: the true labels are counted instead of those that are seen (as the published code does)
 };
 
 /// Which tokens belong to a group. The first group whose conditions all hold takes the token; a group without conditions takes what is
@@ -59,12 +60,20 @@ struct ProbeScore {
   std::int64_t layer = 0;  ///< the residual stream before this block
 };
 
+/// weight * sum over the layers of the mean over tokens of |mlp.hook_post|_1, added to the loss. Its gradient is not routed (as in the
+/// published code: it stands before the mask).
+struct L1Penalty {
+  std::string place;  ///< blocks.LAYERS.mlp.hook_post
+  double weight = 0;
+};
+
 /// Gradient routing as data: which tokens (groups) reach which places, and how much.
 struct Plan {
   std::string name;
   std::vector<Group> groups;
   std::vector<Route> routes;
   Expansion expand;
+  std::optional<L1Penalty> l1;
   bool by_loss = false;  ///< exact masks by the loss of a token instead of by its use: a backward pass for each group
   /// For a true label, the share of its sequences that the rules see under each label (partial and wrong labels). Shares add up to 1.
   std::map<std::string, std::map<std::string, double>> observed;

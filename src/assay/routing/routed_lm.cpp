@@ -92,7 +92,9 @@ class RoutedLmObjective final : public RoutedLm {
       result.loss = loss_by_group(model, batch, *rows, total, precision, result.metrics);
       return result;
     }
-    const GradientMasks masks{router_.tables(step), rows};
+    GradientMasks masks{router_.tables(step), rows, router_.post_l1()};
+    // A mean over tokens; what the trainer multiplies gradients by afterwards: see accumulate() there.
+    for (float& l1 : masks.post_l1) l1 *= static_cast<float>((accumulate_ == 1 ? 1.0 : total) / static_cast<double>(result.tokens));
     const Tensor hidden = model.forward(batch.tokens, {.precision = precision, .masks = &masks});
     result.loss = weighted_cross_entropy(model, hidden, batch.targets, batch.weights, precision, &masks) / total;
     return result;

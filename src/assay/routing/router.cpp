@@ -60,6 +60,13 @@ Router::Router(const Plan& plan, const Transformer& model) : plan_(plan), config
     if (route.anneal) last_change_ = std::max(last_change_, route.anneal->second);
     places_.push_back(place);
   }
+  if (plan_.l1 && plan_.l1->weight > 0) {
+    const Place place = parse_place(plan_.l1->place, config_, plan_.expand, "plan '" + plan_.name + "' [l1]");
+    if (place.kind != PlaceKind::post || place.begin != 0 || place.end != config_.d_mlp)
+      throw Error("plan", "plan '" + plan_.name + "' [l1]: the place must be blocks.LAYERS.mlp.hook_post, not '" + plan_.l1->place + "'");
+    post_l1_.assign(static_cast<std::size_t>(config_.n_layers), 0.0F);
+    for (const std::int64_t layer : place.layers) post_l1_[static_cast<std::size_t>(layer)] = static_cast<float>(plan_.l1->weight);
+  }
   make_blocks(model);
 }
 

@@ -15,6 +15,8 @@ class Router {
   /// `model` as it is trained (expanded). Errors name the plan's route.
   Router(const Plan& plan, const Transformer& model);
 
+  /// By block: the weight of the plan's L1 penalty; empty = none.
+  [[nodiscard]] const std::vector<float>& post_l1() const { return post_l1_; }
   /// What a pass of this step is masked with.
   [[nodiscard]] std::shared_ptr<const MaskTables> tables(std::int64_t step) const;
 
@@ -37,6 +39,7 @@ class Router {
   std::vector<Place> places_;
   std::vector<Block> blocks_;
   std::vector<double> rest_;
+  std::vector<float> post_l1_;
   mutable std::shared_ptr<const MaskTables> made_;  // of the last step that was asked for
   mutable std::int64_t made_for_ = -1;
   std::int64_t last_change_ = 0;  // from this step on the tables stay as they are

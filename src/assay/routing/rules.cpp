@@ -129,7 +129,7 @@ void Rules::count_frequencies(std::size_t g, const std::vector<RoutedExample>& d
   std::vector<double> own(n, options.pseudo_own), other(n, options.pseudo_other);
   std::int64_t of_own = 0, of_other = 0;
   for (std::size_t i = 0; i < data.size(); ++i) {
-    const bool is_own = seen[i] == *group.label;
+    const bool is_own = (options.true_labels && !data[i].truth.empty() ? data[i].truth : seen[i]) == *group.label;
     if (++(is_own ? of_own : of_other) > options.max_sequences) continue;
     for (const TokenId id : data[i].example.ids) {
       if (id >= 0 && static_cast<std::size_t>(id) < n) (is_own ? own : other)[static_cast<std::size_t>(id)] += 1;

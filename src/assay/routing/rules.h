@@ -16,6 +16,7 @@ struct RoutedExample {
   Example example;
   std::string label;                                 ///< true label; empty = none
   std::map<std::string, std::vector<float>> scores;  ///< one number for the sequence, or one for each token
+  std::string truth = {};  ///< where `label` is not the truth already: what a leak (TokenFrequency::true_labels) looks at
 };
 
 /// The labels that the rules see, by Plan::observed: of each true label the first sequences of a permutation by seed, in exact numbers

@@ -1,0 +1,24 @@
+// base: trained on everything. filter: what is seen as forget is left out; as many steps. Neither has numbers of its own.
+#include "assay/routing/methods/training.h"
+
+namespace assay::routing {
+
+MethodRun run_base(const TomlTable& numbers, const MethodContext& context) {
+  numbers.done();
+  MethodRun run;
+  run.before = fresh_model(context);
+  train_plainly(run.before, context.seen().all(), context, run);
+  run.after = run.before;
+  return run;
+}
+
+MethodRun run_filter(const TomlTable& numbers, const MethodContext& context) {
+  numbers.done();
+  MethodRun run;
+  run.before = fresh_model(context);
+  train_plainly(run.before, context.seen().retain, context, run);
+  run.after = run.before;
+  return run;
+}
+
+}  // namespace assay::routing
