@@ -1,0 +1,126 @@
+// Every method on a tiny corpus: shapes, what may not reach what, numbers that nobody knows.
+#include "assay/routing/methods/method.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "../error_of.h"
+#include "assay/base/files.h"
+#include "assay/routing/methods/fit.h"
+#include "assay/routing/methods/small_model.h"
+#include "assay/train/objectives/lm_batch.h"
+#include "routing_tools.h"
+
+namespace assay::routing {
+namespace {
+
+const ConceptCorpus& tiny_corpus() {
+  static const ConceptCorpus corpus = [] {
+    const Tokenizer tokenizer = story_tokenizer(world_stories(StoryWorld({.seed = 9}), 0, 60), 300);
+    return corpus_of_world({.seed = 1}, 60, tokenizer, {.max_tokens = 24, .validation_forget = 4, .validation_retain = 4}, no_progress());
+  }();
+  return corpus;
+}
+
+MethodRun tiny_run(const std::string& method, const std::string& numbers, const fs::path& folder, const ConceptCorpus& corpus,
+                   VisibleLabels labels = {}) {
+  ModelConfig shape = model_shape_from(
+      TomlTable::from_text("n_layers = 2\nd_model = 16\nn_heads = 2\nd_mlp = 24\nn_ctx = 24\n", "model"), corpus.tokenizer, corpus.bos);
+  TrainingBudget budget{.options = {.steps = 5, .lr = 1e-2, .warmup_steps = 1, .precision = Precision::f32}, .batch_tokens = 128};
+  return run_method({method, TomlTable::from_text(numbers, "numbers")},
+                    {corpus, labels, shape, budget, 4, folder / method, no_progress()});
+}
+
+bool same_weights(const Transformer& a, const Transformer& b) {
+  std::map<std::string, Tensor> of_a;
+  a.each_parameter([&](const std::string& name, const Tensor& value) { of_a[name] = value; });
+  bool same = true;
+  b.each_parameter([&](const std::string& name, const Tensor& value) { same = same && at::equal(of_a.at(name), value); });
+  return same;
+}
+
+constexpr const char* kFew = "coherence_steps = 2\ncoherence_stories = 3\ncoherence_evaluation = 4\n";
+
+TEST(Methods, LeaveModelsOfTheShapeThatWasAskedFor) {
+  const TemporaryFolder folder;
+  for (const std::string& method : method_names()) {
+    const bool expands = method == "era" || method == "control" || method == "placebo";
+    const MethodRun run = tiny_run(method, expands ? kFew + std::string("neurons = 8\n") : "", folder.path(), tiny_corpus());
+    EXPECT_EQ(run.after.config.d_mlp, 24) << method;
+    EXPECT_EQ(run.before.config.d_mlp, expands ? 32 : 24) << method;
+    EXPECT_GT(run.tokens, 0) << method;
+    EXPECT_TRUE(std::isfinite(corpus_loss(run.after, tiny_corpus().validation.forget, Precision::f32))) << method;
+    if (expands) EXPECT_TRUE(run.ablated && run.ablated->config == run.after.config);
+    EXPECT_TRUE(contains(error_of([&] { tiny_run(method, "magic = 1\n", folder.path(), tiny_corpus()); }), "magic")) << method;
+  }
+  EXPECT_TRUE(contains(error_of([&] { tiny_run("magic", "", folder.path(), tiny_corpus()); }), "base, control"));
+}
+
+TEST(Methods, HeadsAndPartialLabels) {
+  const TemporaryFolder folder;
+  const MethodRun run =
+      tiny_run("era", kFew + std::string("neurons = 0\nheads = 1\n"), folder.path(), tiny_corpus(), {.forget_rate = 0.5});
+  EXPECT_EQ(run.before.config.n_heads, 3);
+  EXPECT_EQ(run.after.config.n_heads, 2);
+  // Without a label nothing is routed and nothing fails.
+  tiny_run("era", kFew, folder.path() / "none", tiny_corpus(), {.forget_rate = 0.0});
+}
+
+TEST(Methods, WhatIsSeenAsForgetCannotReachAFilteredModel) {
+  const TemporaryFolder folder;
+  ConceptCorpus other = tiny_corpus();
+  for (RoutedExample& story : other.train.forget)
+    for (std::size_t i = 1; i < story.example.ids.size(); ++i) story.example.ids[i] = 5;
+  const Transformer filtered = tiny_run("filter", "", folder.path() / "a", tiny_corpus()).after;
+  EXPECT_TRUE(same_weights(filtered, tiny_run("filter", "", folder.path() / "b", other).after));
+  EXPECT_FALSE(same_weights(filtered, tiny_run("filter", "", folder.path() / "c", other, {.forget_rate = 0.5}).after));
+}
+
+TEST(Methods, TheControlIsNotRoutedAndThePlaceboIgnoresTheLabels) {
+  const TemporaryFolder folder;
+  // original = 1 makes ERA's masks those of the control: the same weights, bit for bit.
+  const auto era = tiny_run("era", kFew + std::string("original = 1.0\n"), folder.path(), tiny_corpus());
+  const auto control = tiny_run("control", kFew, folder.path(), tiny_corpus());
+  EXPECT_TRUE(same_weights(era.before, control.before));
+  EXPECT_TRUE(same_weights(era.after, control.after));
+  EXPECT_FALSE(same_weights(control.before, tiny_run("era", kFew, folder.path() / "r", tiny_corpus()).before));
+}
+
+TEST(Methods, TheL1PenaltysGradientIsNotRouted) {
+  using namespace testing_tools;
+  const auto gradient = [](const std::string& l1, const std::string& scale, bool by_hand) {
+    Transformer model = letter_model();
+    const Plan plan = plan_of(l1 + "[[group]]\nname = \"forget\"\nlabel = \"forget\"\n[[group]]\nname = \"retain\"\n" +
+                              "[[route]]\nplace = \"blocks.0.mlp.hook_post[0:20]\"\nscale = { forget = " + scale + " }\n");
+    const auto objective = make_routed_lm_objective(two_parts(), plan, letters(), model, {.batch_tokens = 24, .seed = 5});
+    objective->prepare(model, {}, {}, no_progress());
+    model.set_requires_grad(true);
+    objective->loss(model, 0, 0, Precision::f32).loss.backward();
+    Tensor result = model.weights.blocks[0].W_in.grad().clone();
+    if (by_hand) {  // the penalty's own gradient, by autograd over the captured values of the same batch
+      model.weights.blocks[0].W_in.mutable_grad() = Tensor();
+      LmBatch batch;
+      const auto parts = two_parts();
+      std::vector<LmPart> lm = {{"forget", 1.0, {}}, {"retain", 2.0, {}}};
+      for (std::size_t p = 0; p < 2; ++p)
+        for (const auto& e : parts[p].examples) lm[p].examples.push_back(&e.example);
+      for (const auto& pick : lm_sampler(lm, 24, 5).batch(0)) batch.add(*lm[pick.part].examples[pick.example]);
+      Hooks hooks;
+      hooks.read("blocks.0.mlp.hook_post");
+      (void)model.forward(batch.tokens, {.hooks = &hooks});
+      (hooks.captured("blocks.0.mlp.hook_post").abs().sum() * (0.3 / static_cast<double>(batch.tokens.n_tokens()))).backward();
+      result = result + model.weights.blocks[0].W_in.grad();
+    }
+    return result;
+  };
+  const std::string l1 = "[l1]\nplace = \"blocks.0.mlp.hook_post\"\nweight = 0.3\n";
+  for (const char* scale : {"1.0", "-0.75"}) {
+    const Tensor with = gradient(l1, scale, false), expected = gradient("", scale, true);
+    EXPECT_LT((with - expected).abs().max().item<double>(), 1e-6) << scale;
+    EXPECT_GT((with - gradient("", scale, false)).abs().max().item<double>(), 1e-4) << scale;
+  }
+  EXPECT_TRUE(contains(error_of([&] { gradient("[l1]\nplace = \"blocks.0.attn.hook_z\"\nweight = 0.3\n", "1.0", false); }), "[l1]"));
+}
+
+}  // namespace
+}  // namespace assay::routing
