@@ -52,7 +52,7 @@ TEST(ConceptCorpus, StoriesAreCutBeforeTheyAreLabelled) {
   const std::string e = "\xc3\xa9";  // two bytes, one character
   std::vector<std::string> stories = {"The tree.", "A TREES b", "treehouse and street", e + e + e + e + e + e + e + " tree"};
   for (int i = 0; i < 6; ++i) stories.push_back("Nothing " + std::to_string(i));
-  CorpusOptions options{.max_tokens = 8, .max_characters = 12, .rule = {}, .validation_forget = 1, .validation_retain = 2};
+  CorpusOptions options{.max_tokens = 8, .max_characters = 12, .validation_forget = 1, .validation_retain = 2};
   ConceptCorpus corpus = corpus_of_stories(stories, bytes(), options, no_progress());
   EXPECT_EQ(corpus.train.forget.size() + corpus.validation.forget.size(), 3U);  // the last "tree" ends at character 12
   EXPECT_EQ(corpus.validation.retain.size(), 2U);

@@ -29,7 +29,7 @@ struct ConceptCorpus {
 struct CorpusOptions {
   std::int64_t max_tokens = 256;
   std::int64_t max_characters = 1029;  ///< a story is cut here before it is labelled (as in the published code); 0 = not
-  std::string rule;                    ///< regular expression without regard to case; empty = the theme's
+  std::string rule = {};               ///< regular expression without regard to case; empty = the theme's
   /// The validation set; of the files' stories they are the first of a permutation by `split_seed`.
   std::int64_t validation_forget = 500, validation_retain = 500;
   std::uint64_t split_seed = 0;
