@@ -1,0 +1,112 @@
+// rmu: representation misdirection on a plain model. Numbers: layer = 5/8 of the layers (activations before this block; W_out of the blocks
+// before it moves), steering = 6, retain_weight = 200, steps = a tenth of the main training's, lr = the main training's.
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "assay/base/error.h"
+#include "assay/routing/methods/stream.h"
+#include "assay/routing/methods/unlearning.h"
+#include "assay/train/trainer.h"
+
+namespace assay::routing {
+namespace {
+
+class RmuObjective final : public Objective {
+ public:
+  RmuObjective(UnlearningData data, RmuOptions options)
+      : options_(options),
+        seed_(data.seed),
+        batch_tokens_(data.batch_tokens),
+        forget_("forget", std::move(data.forget), data.batch_tokens / 2, data.seed),
+        retain_("retain", std::move(data.retain), data.batch_tokens / 2, data.seed + 1) {}
+
+  void prepare(const Transformer& model, const TrainOptions& options, const std::filesystem::path&, Progress&) override {
+    if (options_.layer < 1 || options_.layer > model.config.n_layers)
+      throw Error("rmu", "layer is " + std::to_string(options_.layer) + ", expected 1 to " + std::to_string(model.config.n_layers));
+    const at::NoGradGuard no_grad;
+    accumulate_ = options.accumulate;
+    frozen_ = model.clone();
+    length_ = frozen_.forward(retain_.batch(0).tokens, pass(options.precision)).norm(2, 1).mean().item<double>();
+  }
+
+  [[nodiscard]] Json describe() const override {
+    Json json;
+    json["kind"] = "rmu", json["seed"] = seed_, json["batch_tokens"] = batch_tokens_, json["layer"] = options_.layer;
+    json["steering"] = options_.steering, json["retain_weight"] = options_.retain_weight;
+    json["parts"] = Json::array({forget_.describe(), retain_.describe()});
+    return json;
+  }
+
+  StepLoss loss(const Transformer& model, std::int64_t step, std::int64_t micro, Precision precision) override {
+    const auto k = step * accumulate_ + micro;
+    const LmBatch forget = forget_.batch(k), retain = retain_.batch(k);
+    const Tensor misled = (model.forward(forget.tokens, pass(precision)) - target(k, model.config.d_model)).square().mean();
+    Tensor as_before;
+    {
+      const at::NoGradGuard no_grad;
+      as_before = frozen_.forward(retain.tokens, pass(precision));
+    }
+    const Tensor kept = (model.forward(retain.tokens, pass(precision)) - as_before).square().mean();
+    return {.loss = misled + options_.retain_weight * kept,
+            .weight = retain.total_weight(),
+            .tokens = forget.tokens.n_tokens() + retain.tokens.n_tokens(),
+            .metrics = {{"misled", misled.item<double>()}, {"kept", kept.item<double>()}}};
+  }
+
+ private:
+  [[nodiscard]] ForwardOptions pass(Precision precision) const { return {.precision = precision, .stop_at_layer = options_.layer}; }
+
+  [[nodiscard]] Tensor target(std::int64_t k, std::int64_t d_model) const {
+    Rng rng = Rng(seed_).fork("steering").fork(static_cast<std::uint64_t>(k));
+    std::vector<float> v;
+    double squares = 0;
+    for (std::int64_t i = 0; i < d_model; ++i) {
+      v.push_back(static_cast<float>(rng.uniform()));
+      squares += static_cast<double>(v.back()) * static_cast<double>(v.back());
+    }
+    return at::tensor(v, at::kFloat) * (options_.steering * length_ / std::sqrt(squares));
+  }
+
+  RmuOptions options_;
+  std::uint64_t seed_;
+  std::int64_t batch_tokens_, accumulate_ = 1;
+  Stream forget_, retain_;
+  Transformer frozen_;
+  double length_ = 1;
+};
+
+}  // namespace
+
+std::unique_ptr<Objective> make_rmu_objective(UnlearningData data, RmuOptions options) {
+  return std::make_unique<RmuObjective>(std::move(data), options);
+}
+
+std::vector<std::string> rmu_frozen(const Transformer& model, std::int64_t layer) {
+  std::vector<std::string> frozen;
+  model.each_parameter([&](const std::string& name, const Tensor& value) {
+    for (std::int64_t l = 0; l < std::min(layer, model.config.n_layers); ++l)
+      if (value.is_same(model.weights.blocks[static_cast<std::size_t>(l)].W_out)) return;
+    frozen.push_back(name);
+  });
+  return frozen;
+}
+
+MethodRun run_rmu(const TomlTable& numbers, const MethodContext& context) {
+  RmuOptions o;
+  o.layer = numbers.integer("layer", std::max<std::int64_t>(1, (5 * context.shape.n_layers + 4) / 8));
+  o.steering = numbers.number("steering", o.steering);
+  o.retain_weight = numbers.number("retain_weight", o.retain_weight);
+  TrainOptions options = post_hoc_options(numbers, context, 0.1, 1.0);
+  numbers.done();
+  MethodRun run = plain_model(context);
+  options.frozen = rmu_frozen(run.after, o.layer);
+  UnlearningData data = unlearning_data(context);
+  if (data.forget.empty()) return run;  // nothing is seen as forget
+  unlearn(run, *make_rmu_objective(std::move(data), o), options, "rmu", context);
+  return run;
+}
+
+}  // namespace assay::routing
