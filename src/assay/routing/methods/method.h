@@ -33,6 +33,8 @@ struct MethodContext {
   std::uint64_t seed = 0;
   std::filesystem::path folder;  ///< checkpoints; a run that was stopped goes on from it
   Progress& progress;
+  /// Where a plain model of the same seed is kept, for methods that begin with one; empty: in `folder`.
+  std::filesystem::path plain_folder = {};
 
   /// The training data as the method sees it.
   [[nodiscard]] ConceptSplit seen(bool with_truth = false) const { return visible_split(corpus.train, labels, seed, with_truth); }
@@ -58,5 +60,12 @@ MethodRun run_era(const TomlTable& numbers, const MethodContext& context);
 MethodRun run_control(const TomlTable& numbers, const MethodContext& context);
 MethodRun run_placebo(const TomlTable& numbers, const MethodContext& context);
 MethodRun run_demix(const TomlTable& numbers, const MethodContext& context);
+MethodRun run_sgtm(const TomlTable& numbers, const MethodContext& context);
+MethodRun run_gram(const TomlTable& numbers, const MethodContext& context);
+MethodRun run_rmu(const TomlTable& numbers, const MethodContext& context);
+MethodRun run_grad_diff(const TomlTable& numbers, const MethodContext& context);
+MethodRun run_npo(const TomlTable& numbers, const MethodContext& context);
+MethodRun run_max_ent(const TomlTable& numbers, const MethodContext& context);
+MethodRun run_undo(const TomlTable& numbers, const MethodContext& context);
 
 }  // namespace assay::routing
