@@ -79,6 +79,7 @@ void compare_methods(const CompareArguments& a, const Context& context) {
   for (const CompareCell& cell : all)
     if (is_plain(cell) && std::find(asked.begin(), asked.end(), cell) == asked.end()) asked.push_back(cell);
   const FolderLock lock(out);
+  routing::claim_folder(config, out);
   const int cores =
       context.runtime.threads > 0 ? context.runtime.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const int jobs = a.jobs > 0 ? a.jobs : cores;

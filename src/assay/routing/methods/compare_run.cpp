@@ -68,6 +68,13 @@ Json describe(const CompareCell& cell) {
   return json;
 }
 
+Json training_json(const TrainingBudget& budget) {
+  Json json = to_json(budget.options);
+  for (const char* free : {"checkpoint_every", "log_every", "probe_every"}) json.erase(free);
+  json["batch_tokens"] = budget.batch_tokens;
+  return json;
+}
+
 }  // namespace
 
 std::int64_t CompareConfig::attack() const {
@@ -122,6 +129,34 @@ void make_quick(CompareConfig& c) {
   if (!e.shots.empty()) e.shots = {e.shots.front()};
 }
 
+void claim_folder(const CompareConfig& config, const fs::path& out) {
+  const fs::path file = out / "settings.json";
+  Json asked;
+  Json& corpus = asked["corpus"];
+  for (const fs::path& path : config.corpus.files) corpus["files"].push_back(sha256_file(path));
+  corpus["concept"] = config.corpus.world.concept_theme, corpus["concept_rate"] = config.corpus.world.concept_rate;
+  corpus["seed"] = config.corpus.world.seed, corpus["stories"] = config.corpus.stories, corpus["vocabulary"] = config.corpus.vocabulary;
+  corpus["max_tokens"] = config.corpus.options.max_tokens, corpus["rule"] = config.corpus.options.rule;
+  asked["model"] = config.model.to_json(), asked["training"] = training_json(config.training), asked["evaluation"] = to_json(config.evaluation);
+  Json numbers = Json::object();
+  for (const std::string& method : config.grid.methods) numbers[method] = Json::object();
+  for (const auto& [method, table] : config.numbers) numbers[method] = table.to_json();
+  if (fs::exists(file)) {
+    Json stored = read_json(file);
+    for (const auto& [method, of] : stored["numbers"].items()) {
+      if (!numbers.contains(method)) numbers[method] = of;
+    }
+    for (const auto& [method, of] : numbers.items()) {
+      if (!stored["numbers"].contains(method)) stored["numbers"][method] = of;
+    }
+    asked["numbers"] = numbers;
+    if (const auto different = differences(stored, asked); !different.empty())
+      throw Error("route compare", out.string() + " was made with other settings: " + different.front(), "choose another --out");
+  }
+  asked["numbers"] = numbers;
+  write_json(file, asked);
+}
+
 Comparison::Comparison(CompareConfig config, Progress& progress) : config_(std::move(config)), corpus_(load_corpus(config_, progress)) {
   shape_ = model_shape_from(config_.model, corpus_.tokenizer, corpus_.bos);
   if (shape_.n_ctx < config_.corpus.options.max_tokens)
@@ -134,9 +169,7 @@ Json Comparison::identity() const {
   Json json;
   json["data"] = corpus_.source;
   json["model"] = config_to_hf(shape_);
-  json["training"] = to_json(config_.training.options);
-  for (const char* free : {"checkpoint_every", "log_every", "probe_every"}) json["training"].erase(free);
-  json["training"]["batch_tokens"] = config_.training.batch_tokens;
+  json["training"] = training_json(config_.training);
   json["evaluation"] = to_json(config_.evaluation);
   return json;
 }

@@ -37,6 +37,9 @@ CompareConfig read_compare_config(const std::filesystem::path& path);
 /// The same in about a minute, with one seed: shows that it runs, not what it finds.
 void make_quick(CompareConfig& config);
 
+/// OUT/settings.json says what the cells of a folder were made with; an Error where that is something else. The grid may grow.
+void claim_folder(const CompareConfig& config, const std::filesystem::path& out);
+
 class Comparison {
  public:
   Comparison(CompareConfig config, Progress& progress);

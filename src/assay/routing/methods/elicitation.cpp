@@ -22,27 +22,20 @@ std::vector<RoutedExample> drawn(const std::vector<RoutedExample>& from, std::in
   return some;
 }
 
-/// The first `n` tokens of a sequence behind its BOS, without it.
-std::span<const TokenId> beginning(const RoutedExample& sequence, std::int64_t n) {
-  const auto& ids = sequence.example.ids;
-  return std::span(ids).subspan(1, std::min(static_cast<std::size_t>(n), ids.size() - 1));
-}
-
-/// BOS, the beginnings of the context's stories, the beginning of the story that is measured.
+/// The beginnings of the context's stories and of the story that is measured, each with its BOS, no longer than half / shots and half.
 std::vector<RoutedExample> with_context(const std::vector<RoutedExample>& sequences, const std::vector<RoutedExample>& context,
                                         std::int64_t half) {
-  const std::int64_t each = context.empty() ? 0 : std::max<std::int64_t>(1, half / static_cast<std::int64_t>(context.size()));
   std::vector<RoutedExample> prompts;
   for (const RoutedExample& sequence : sequences) {
-    Example e{{sequence.example.ids.at(0)}, {0.0F}};
-    for (const RoutedExample& shot : context) {
-      const auto ids = beginning(shot, each);
-      e.ids.insert(e.ids.end(), ids.begin(), ids.end());
-    }
-    e.weights.resize(e.ids.size(), 0.0F);
-    const auto ids = beginning(sequence, half - 1);
-    e.ids.insert(e.ids.end(), ids.begin(), ids.end());
-    e.weights.resize(e.ids.size(), 1.0F);
+    Example e;
+    const auto append = [&](const RoutedExample& story, std::int64_t most, float weight) {
+      const auto n = std::min<std::ptrdiff_t>(most, static_cast<std::ptrdiff_t>(story.example.ids.size()));
+      e.ids.insert(e.ids.end(), story.example.ids.begin(), story.example.ids.begin() + n);
+      e.weights.resize(e.ids.size(), weight);
+      e.weights[e.ids.size() - static_cast<std::size_t>(n)] = 0;  // the BOS
+    };
+    for (const RoutedExample& shot : context) append(shot, half / static_cast<std::int64_t>(context.size()), 0.0F);
+    append(sequence, half, 1.0F);
     prompts.push_back({std::move(e), sequence.label, {}});
   }
   return prompts;
@@ -96,7 +89,7 @@ const RelearnPoint* worst(const std::vector<RelearnPoint>& points, std::int64_t 
 std::vector<InContext> in_context(const Transformer& model, const HeldOut& data, const EvaluationOptions& options, Precision precision,
                                   const Rng& rng) {
   const auto half = std::min(longest(data.forget.attack), model.config.n_ctx) / 2;
-  if (half < 4) throw Error("evaluation", "the sequences are too short for stories in the context", "leave [evaluation] shots = [] empty");
+  if (half < 4 || std::any_of(options.shots.begin(), options.shots.end(), [&](std::int64_t n) { return half / n < 2; })) throw Error("evaluation", "the sequences are too short for stories in the context", "leave [evaluation] shots = [] empty");
   const auto loss = [&](const std::vector<RoutedExample>& sequences, const std::vector<RoutedExample>& context) {
     return mean_loss(model, with_context(sequences, context, half), precision);
   };

@@ -17,9 +17,9 @@ namespace assay::routing {
 namespace {
 
 constexpr std::int64_t kLossBatch = 4096;              // tokens of a pass
-constexpr std::int64_t kCalibrationLogits = 1LL << 22;  // logits of each side that the bias is fitted on
-constexpr int kScalingRounds = 40;
-constexpr double kPseudoTokens = 0.5;  // so that a token which is never seen is not driven to minus infinity
+constexpr std::int64_t kCalibrationLogits = 1LL << 24;  // logits of each side that the bias is fitted on
+constexpr int kScalingRounds = 25;
+constexpr double kPseudoTokens = 4;  // counted and expected of each token beforehand: what is seldom seen moves little
 
 /// visit(batch) over sequences in batches.
 template <class Visit>
