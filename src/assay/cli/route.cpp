@@ -10,6 +10,7 @@ void add_route(CLI::App& app, Context& context) {
   add_route_edit(*route, context);
   add_route_mnist(*route, context);
   add_route_gridworld(*route, context);
+  add_route_tinystories(*route, context);
   add_route_cifar100(*route, context);
   add_route_compare(*route, context);
 }
