@@ -136,6 +136,7 @@ StoryWorld::Story StoryWorld::story(std::uint64_t i) const {
     if (line[0] == '?' && rng.chance(0.5)) continue;
     lines.push_back(line[0] == '?' ? line.substr(1) : line);
     if (l == plot.lines.size() / 2 && rng.chance(0.6)) event();
+    if (rng.chance(0.3)) lines.push_back(rng.pick(story_list("detail")));
   }
   if (rng.chance(0.7)) lines.push_back(rng.pick(story_list("ending")));
 

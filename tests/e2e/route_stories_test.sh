@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# assay route tinystories and steer: tiny experiments, stopped and gone on with; what they print, write and refuse.
+set -euo pipefail
+assay=$1
+dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
+fail() { echo "FAILED: $*" >&2; exit 1; }
+cat > "$dir/tiny.toml" <<'TOML'
+seeds = 2
+[data]
+stories = 120
+vocabulary = 400
+tokenizer_stories = 120
+max_tokens = 40
+validation = 8
+[model]
+n_layers = 2
+d_model = 16
+n_heads = 2
+n_ctx = 96
+[train]
+steps = 12
+batch_tokens = 256
+lr = 1e-2
+checkpoint_every = 2
+[retrain]
+k = [1, 4]
+steps = 2
+draws = 2
+evaluation = 4
+every = 1
+[defaults]
+neurons = 8
+coherence_steps = 2
+coherence_stories = 4
+coherence_evaluation = 4
+[[method]]
+name = "base"
+[[method]]
+name = "control"
+[[method]]
+name = "era"
+label_rate = 0.5
+[[method]]
+name = "filter"
+TOML
+stories() { "$assay" --json --quiet --threads 1 --dtype f32 --seed 5 route tinystories "$@"; }
+
+stories "$dir/tiny.toml" --out "$dir/a" > "$dir/a.json"
+python3 - "$dir/a.json" "$dir/a" <<'PY' || fail "results: $(head -c 2000 "$dir/a.json")"
+import json, sys
+r = json.load(open(sys.argv[1]))
+assert r["name"] == "tinystories" and r == json.load(open(sys.argv[2] + "/results.json"))
+s = {s["name"]: s for s in r["settings"]}
+assert list(s) == ["base", "control", "era", "filter"] and s["era"]["label_rate"] == 0.5
+m = {n: {k: v["mean"] for k, v in x["metrics"].items()} for n, x in s.items()}
+near = lambda a, b: abs(a - b) < 1e-9
+for n in s:
+    assert s[n]["seeds"] == [5, 6] and len(s[n]["metrics"]["forget_after"]["seeds"]) == 2
+    assert 2 < m[n]["forget_after"] < 7 and near(m[n]["retain_cost"], m[n]["retain_after"] - m["base"]["retain_after"])
+    assert set(s[n]["retrain"]) == {"1", "4"} and s[n]["retrain"]["4"]["forget"]["step"] == [0, 1, 2]
+    before = m["base" if n == "filter" else n]["forget_before"]
+    assert near(m[n]["unlearning"], m[n]["forget_after"] - before) and near(m[n]["robust_unlearning"], m[n]["retrained_4"] - before)
+assert m["base"]["unlearning"] == 0 and s["base"]["selectivity"] is None
+assert len(s["era"]["selectivity"]["new"]) == 2 and s["era"]["numbers"]["neurons"] == 8
+d = [b - a for a, b in zip(s["base"]["metrics"]["forget_after"]["seeds"], s["control"]["metrics"]["forget_after"]["seeds"])]
+e = r["equivalence"]
+assert e["pair"] == ["base", "control"] and near(e["mean"], sum(d) / 2)
+assert e["equivalent"] == (-e["margin"] < e["ci90"][0] and e["ci90"][1] < e["margin"])
+html = open(sys.argv[2] + "/report.html").read()
+assert "<svg" in html and "era" in html and "http" not in html
+PY
+
+# Stopped by a signal and gone on with: the same numbers. What is done is not done again, other settings are refused.
+stories "$dir/tiny.toml" --methods era --out "$dir/b" > "$dir/whole.json"
+stories "$dir/tiny.toml" --methods era --out "$dir/c" > /dev/null 2>&1 & victim=$!
+for _ in $(seq 3000); do ls "$dir"/c/runs/*/train/checkpoint.safetensors > /dev/null 2>&1 && break; sleep 0.01; done
+kill -INT $victim 2> /dev/null || true; wait $victim 2> /dev/null || true
+stories "$dir/tiny.toml" --methods era --out "$dir/c" > "$dir/parts.json"
+python3 - "$dir/whole.json" "$dir/parts.json" <<'PY' || fail "a stopped experiment ends elsewhere"
+import json, sys
+a, b = (json.load(open(f))["settings"][0] for f in sys.argv[1:])
+assert a["metrics"] == b["metrics"] and a["retrain"] == b["retrain"] and a["samples"] == b["samples"]
+PY
+sed 's/lr = 1e-2/lr = 2e-2/' "$dir/tiny.toml" > "$dir/other.toml"
+
+{ sed '/^\[\[method/,$d; s/seeds = 2/seeds = 1/' "$dir/tiny.toml"; printf '[steer]\nsamples = 3\nmax_new = 5\nstrengths = [0, 1]\n'; } > "$dir/steer.toml"
+"$assay" --json --quiet --threads 1 --dtype f32 route steer "$dir/steer.toml" \
+  --token ' the' --out "$dir/s" > "$dir/steer.json"
+python3 - "$dir/steer.json" <<'PY' || fail "steer: $(head -c 2000 "$dir/steer.json")"
+import json, sys
+r = json.load(open(sys.argv[1]))
+routed, unrouted = r["settings"]
+assert (routed["name"], unrouted["name"], r["token"]) == ("routed", "unrouted", " the")
+for s in r["settings"]:
+    rows = s["rows"][0]
+    assert len(rows) == 12 and all(a["cosine"] >= b["cosine"] for a, b in zip(rows, rows[1:]))
+    assert s["neighbours"][0][0] == {"token": " the", "cosine": s["neighbours"][0][0]["cosine"]} and s["neighbours"][0][0]["cosine"] > 0.999
+    assert set(s["steered"]) == {"0", "1"} and 0 <= s["metrics"]["rate_1"]["mean"] <= 1
+PY
+
+refused() { local code=$1 what=$2; shift 2; local rc=0; "$assay" --json --quiet --threads 1 --dtype f32 --seed 5 route "$@" > "$dir/err" 2>&1 || rc=$?
+  [ $rc = "$code" ] && grep -q -- "$what" "$dir/err" || fail "exit $rc, $(head -c 500 "$dir/err")"; }
+refused 1 "of another run" tinystories "$dir/other.toml" --out "$dir/a"
+refused 2 "no sweep" tinystories --sweep magic --out "$dir/no"
+refused 2 "has no method" tinystories --methods magic --out "$dir/no"
+refused 2 "is no run" tinystories --run era --out "$dir/no"
+refused 2 "two configurations" tinystories "$dir/tiny.toml" --quick --out "$dir/no"
+sed 's/name = "era"/name = "era"\nkindd = "era"/' "$dir/tiny.toml" > "$dir/bad.toml"
+refused 1 "kindd" tinystories "$dir/bad.toml" --out "$dir/no"
+refused 1 "not one" steer --quick --token ' hippopotamus' --seeds 1 --out "$dir/no"
+echo ok
