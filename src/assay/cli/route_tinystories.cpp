@@ -80,7 +80,8 @@ void run_all_stories(const StoriesArguments& a, const Context& context) {
     processes.push_back({run.name(), argv});
   }
   // One thread a run: what it gives does not depend on what runs beside it.
-  const int cores = context.runtime.threads > 0 ? context.runtime.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int cores =
+      context.runtime.threads > 0 ? context.runtime.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   run_processes(processes, a.jobs > 0 ? a.jobs : cores, *context.progress);
 
   std::string command = "assay route tinystories";
@@ -97,8 +98,9 @@ void run_all_stories(const StoriesArguments& a, const Context& context) {
   double cpu_s = 0, measuring_s = 0;
   for (const Json& s : results["settings"])
     cpu_s += s["training"]["cpu_s"].get<double>(), measuring_s += s["training"]["measuring_cpu_s"].get<double>();
-  context.print(results, routing::stories_table(results) + fmt::format("\n{:.0f} CPU-seconds of training, {:.0f} of measuring; the report is {}\n",
-                                                                       cpu_s, measuring_s, (out / "report.html").string()));
+  context.print(results,
+                routing::stories_table(results) + fmt::format("\n{:.0f} CPU-seconds of training, {:.0f} of measuring; the report is {}\n",
+                                                              cpu_s, measuring_s, (out / "report.html").string()));
 }
 
 }  // namespace
@@ -110,7 +112,8 @@ void add_route_tinystories(CLI::App& route, Context& context) {
   command->add_option("--data", a->data, "Files of real stories instead of generated ones")->delimiter(',')->check(CLI::ExistingFile);
   command->add_option("--methods", a->methods, "Lines of the table to run (default: all)")->delimiter(',');
   command->add_option("--sweep", a->sweeps, "Further lines: labels, original, places, leaks")->delimiter(',');
-  command->add_option("--seeds", a->seeds, "Seeds of each method, from --seed on (default: the configuration's)")->check(CLI::Range(1, 1000));
+  command->add_option("--seeds", a->seeds, "Seeds of each method, from --seed on (default: the configuration's)")
+      ->check(CLI::Range(1, 1000));
   command->add_flag("--quick", a->quick, "Tiny models: a minute or two");
   command->add_option("--jobs", a->jobs, "Runs side by side (default: --threads, or all cores)")->check(CLI::PositiveNumber);
   command->add_option("--out", a->out, "Folder; an experiment that was stopped goes on from it")->capture_default_str();

@@ -69,8 +69,8 @@ std::string retraining(const Json& results, const std::string& k) {
       if (std::isfinite(value)) chart.y_lo = std::min(chart.y_lo, value), chart.y_hi = std::max(chart.y_hi, value);
     const bool bands = s["seeds"].size() > 1;
     chart.series.push_back({s["name"].get<std::string>(), line_colour(i++), story_numbers(line["step"]), y,
-                            bands ? story_numbers(line["lo"]) : std::vector<double>(), bands ? story_numbers(line["hi"]) : std::vector<double>(),
-                            s["kind"] == "base"});
+                            bands ? story_numbers(line["lo"]) : std::vector<double>(),
+                            bands ? story_numbers(line["hi"]) : std::vector<double>(), s["kind"] == "base"});
   }
   if (!(chart.y_lo < chart.y_hi)) return "";
   const double margin = .05 * (chart.y_hi - chart.y_lo);
@@ -104,8 +104,9 @@ std::string writings(const Json& results) {
   for (const Json& s : results["settings"])
     for (const char* when : {"before", "after"})
       for (const Json& sample : s["samples"][when])
-        out += "<div class=\"quote\"><div class=\"who\">" + escape(s["name"].get<std::string>()) + ", " + when + "</div><div class=\"said\"><mark>" +
-               escape(sample["prompt"].get<std::string>()) + "</mark>" + escape(sample["text"].get<std::string>()) + "</div></div>";
+        out += "<div class=\"quote\"><div class=\"who\">" + escape(s["name"].get<std::string>()) + ", " + when +
+               "</div><div class=\"said\"><mark>" + escape(sample["prompt"].get<std::string>()) + "</mark>" +
+               escape(sample["text"].get<std::string>()) + "</div></div>";
   return out;
 }
 
@@ -113,20 +114,23 @@ std::string writings(const Json& results) {
 
 std::string stories_report(const Json& results) {
   std::string body = "<h1>Stories without a concept: expand, route, ablate</h1>";
-  body += element("p", "lede",
-                  "A model learns from children's stories. Those about one concept teach new neurons and un-teach the others; the new "
-                  "neurons are then cut off (arXiv 2410.04332, section 4.2.2). What is left of the concept, what does it cost, and how soon "
-                  "does it come back?");
+  body +=
+      element("p", "lede",
+              "A model learns from children's stories. Those about one concept teach new neurons and un-teach the others; the new "
+              "neurons are then cut off (arXiv 2410.04332, section 4.2.2). What is left of the concept, what does it cost, and how soon "
+              "does it come back?");
   body += losses(results);
-  body += element("p", "caption",
-                  "Losses on validation stories, nats per token; ± is half of a 90 % t interval over seeds, every seed on hover. Unlearning: "
-                  "forget loss after minus before; robust unlearning: the lowest forget loss while retraining on the most stories, minus "
-                  "before; retain cost: retain loss minus base's.");
+  body +=
+      element("p", "caption",
+              "Losses on validation stories, nats per token; ± is half of a 90 % t interval over seeds, every seed on hover. Unlearning: "
+              "forget loss after minus before; robust unlearning: the lowest forget loss while retraining on the most stories, minus "
+              "before; retain cost: retain loss minus base's.");
   if (const Json& e = results["equivalence"]; e.is_object())
-    body += element("p", "", "Base and control differ by " + fixed(story_number(e["mean"]), 4) + " in the forget loss (90 %: " +
-                                 fixed(story_number(e["ci90"][0]), 4) + " to " + fixed(story_number(e["ci90"][1]), 4) + "): " +
-                                 (e["equivalent"].get<bool>() ? "<span class=\"good\">equivalent</span>" : "not shown to be equivalent") +
-                                 " within ±" + dump(e["margin"]) + " nats.");
+    body += element("p", "",
+                    "Base and control differ by " + fixed(story_number(e["mean"]), 4) + " in the forget loss (90 %: " +
+                        fixed(story_number(e["ci90"][0]), 4) + " to " + fixed(story_number(e["ci90"][1]), 4) +
+                        "): " + (e["equivalent"].get<bool>() ? "<span class=\"good\">equivalent</span>" : "not shown to be equivalent") +
+                        " within ±" + dump(e["margin"]) + " nats.");
   body += "<h2>Retraining</h2>";
   if (!results["settings"].empty())
     for (const auto& [k, unused] : results["settings"][0]["retrain"].items()) body += retraining(results, k);

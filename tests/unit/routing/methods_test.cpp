@@ -24,13 +24,12 @@ const ConceptCorpus& tiny_corpus() {
 
 MethodRun tiny_run(const std::string& method, const std::string& numbers, const fs::path& folder, const ConceptCorpus& corpus,
                    VisibleLabels labels = {}) {
-  ModelConfig shape = model_shape_from(
-      TomlTable::from_text("n_layers = 2\nd_model = 16\nn_heads = 2\nd_mlp = 24\nn_ctx = 24\n", "model"), corpus.tokenizer, corpus.bos);
+  ModelConfig shape = model_shape_from(TomlTable::from_text("n_layers = 2\nd_model = 16\nn_heads = 2\nd_mlp = 24\nn_ctx = 24\n", "model"),
+                                       corpus.tokenizer, corpus.bos);
   TrainingBudget budget;
   budget.options.steps = 5, budget.options.lr = 1e-2, budget.options.warmup_steps = 1, budget.options.precision = Precision::f32;
   budget.batch_tokens = 128;
-  return run_method({method, TomlTable::from_text(numbers, "numbers")},
-                    {corpus, labels, shape, budget, 4, folder / method, no_progress()});
+  return run_method({method, TomlTable::from_text(numbers, "numbers")}, {corpus, labels, shape, budget, 4, folder / method, no_progress()});
 }
 
 bool same_weights(const Transformer& a, const Transformer& b) {
@@ -60,8 +59,7 @@ TEST(Methods, LeaveModelsOfTheShapeThatWasAskedFor) {
 
 TEST(Methods, HeadsAndPartialLabels) {
   const TemporaryFolder folder;
-  const MethodRun run =
-      tiny_run("era", kFew + std::string("neurons = 0\nheads = 1\n"), folder.path(), tiny_corpus(), {.forget_rate = 0.5});
+  const MethodRun run = tiny_run("era", kFew + std::string("neurons = 0\nheads = 1\n"), folder.path(), tiny_corpus(), {.forget_rate = 0.5});
   EXPECT_EQ(run.before.config.n_heads, 3);
   EXPECT_EQ(run.after.config.n_heads, 2);
   // Without a label nothing is routed and nothing fails.

@@ -38,21 +38,23 @@ SteerPlaces places_of(const SteerOptions& o, const ModelConfig& shape, const Tok
   }
   const Place place = parse_place("blocks." + p.layers + ".hook_resid_post", shape, {}, "[steer] layers");
   if (p.at < 0) p.at = place.layers.front();
-  if (p.at >= shape.n_layers)
-    throw Error("steer", fmt::format("[steer] at is {}, the model has {} layers", p.at, shape.n_layers));
-  if (!shape.mlp_bias) throw Error("steer", "the scalar is added to the bias of a block's output, and this family has none", "family = \"gpt_neo\" or \"gpt2\"");
+  if (p.at >= shape.n_layers) throw Error("steer", fmt::format("[steer] at is {}, the model has {} layers", p.at, shape.n_layers));
+  if (!shape.mlp_bias)
+    throw Error("steer", "the scalar is added to the bias of a block's output, and this family has none",
+                "family = \"gpt_neo\" or \"gpt2\"");
   const auto ids = tokenizer.encode(o.token, false);
-  if (ids.size() != 1) throw Error("steer", "'" + o.token + "' is " + std::to_string(ids.size()) + " tokens, not one", "mind the leading space");
+  if (ids.size() != 1)
+    throw Error("steer", "'" + o.token + "' is " + std::to_string(ids.size()) + " tokens, not one", "mind the leading space");
   p.token = ids[0];
   return p;
 }
 
 Plan steer_plan(const SteerOptions& o, const SteerPlaces& p, bool routed) {
-  return plan_from(TomlTable::from_text(
-      fmt::format("name = \"steer\"\n[[group]]\nname = \"target\"\ntokens = [{}]\n[[group]]\nname = \"others\"\n"
-                  "[[route]]\nplace = \"blocks.{}.hook_resid_post[1:]\"\nscale = {{ target = {}.0 }}\n",
-                  dump(Json(o.token)), p.layers, routed ? 0 : 1),
-      "steer"));
+  return plan_from(
+      TomlTable::from_text(fmt::format("name = \"steer\"\n[[group]]\nname = \"target\"\ntokens = [{}]\n[[group]]\nname = \"others\"\n"
+                                       "[[route]]\nplace = \"blocks.{}.hook_resid_post[1:]\"\nscale = {{ target = {}.0 }}\n",
+                                       dump(Json(o.token)), p.layers, routed ? 0 : 1),
+                           "steer"));
 }
 
 /// Rows of a matrix in order of their cosine with a direction: {"token", "cosine"}; `rank` gets the place of a row (1 = first).
@@ -114,16 +116,17 @@ Json steered(const Transformer& model, const SteerPlaces& p, double amount, cons
   return {{"rate", number(hits / tokens)}, {"stories", number(stories / static_cast<double>(o.samples))}, {"samples", texts}};
 }
 
-Json steer_run(const StoriesExperiment& e, const SteerOptions& o, bool routed, std::uint64_t seed, const fs::path& out, Progress& progress) {
+Json steer_run(const StoriesExperiment& e, const SteerOptions& o, bool routed, std::uint64_t seed, const fs::path& out,
+               Progress& progress) {
   const fs::path folder = out / "runs" / fmt::format("{}-seed-{}", routed ? "routed" : "unrouted", seed), record = folder / "run.json";
   fs::create_directories(folder);
   const Tokenizer tokenizer = stories_tokenizer(e, out);
   const ConceptCorpus corpus = stories_corpus(e, tokenizer, seed, progress);
   const ModelConfig shape = model_shape_from(e.model, tokenizer, corpus.bos);
   const SteerPlaces p = places_of(o, shape, tokenizer);
-  const Json identity = {{"routed", routed},     {"seed", seed},           {"token", o.token},       {"layers", p.layers},
-                         {"at", p.at},           {"strengths", o.strengths}, {"samples", o.samples},   {"max_new", o.max_new},
-                         {"configuration", e.source}, {"corpus", corpus.source}};
+  const Json identity = {
+      {"routed", routed},         {"seed", seed},         {"token", o.token},     {"layers", p.layers},        {"at", p.at},
+      {"strengths", o.strengths}, {"samples", o.samples}, {"max_new", o.max_new}, {"configuration", e.source}, {"corpus", corpus.source}};
   if (fs::exists(record)) {
     Json done = read_json(record);
     if (const auto different = differences(done.value("identity", Json()), identity); !different.empty())
@@ -137,8 +140,7 @@ Json steer_run(const StoriesExperiment& e, const SteerOptions& o, bool routed, s
   train_routed(run.after, corpus.train, steer_plan(o, p, routed), context, run);
   const Transformer& model = run.after;
 
-  Json result = {{"identity", identity}};
-  Json& metrics = result["metrics"];
+  Json result = {{"identity", identity}}, metrics = Json::object();
   const Tensor rows = model.weights.W_U.detach();
   const double sign = rows[p.token][0].item<double>() < 0 ? -1 : 1;
   Tensor e0 = at::zeros({shape.d_model}, at::kFloat);
@@ -159,6 +161,7 @@ Json steer_run(const StoriesExperiment& e, const SteerOptions& o, bool routed, s
     result["steered"][name] = sampled;
     if (progress.stop_requested()) throw Interrupted("route steer");
   }
+  result["metrics"] = metrics;
   result["training"] = {{"tokens", run.tokens}, {"cpu_s", run.cpu_s}};
   result["norm"] = number(norm);
   write_json(record, result);
@@ -168,7 +171,8 @@ Json steer_run(const StoriesExperiment& e, const SteerOptions& o, bool routed, s
 std::string token_list(const Json& list) {
   std::string text;
   for (const Json& row : list)
-    text += fmt::format("{}`{}` {:.2f}", text.empty() ? "" : ", ", row["token"].get<std::string>(), row["cosine"].is_number() ? row["cosine"].get<double>() : NAN);
+    text += fmt::format("{}`{}` {:.2f}", text.empty() ? "" : ", ", row["token"].get<std::string>(),
+                        row["cosine"].is_number() ? row["cosine"].get<double>() : NAN);
   return text;
 }
 
@@ -225,26 +229,34 @@ Json run_steer(const StoriesExperiment& e, const SteerOptions& o, std::uint64_t 
                         {"neighbours", neighbours},
                         {"steered", shown}});
   }
-  return {{"settings", settings}, {"token", o.token}, {"layers", identity["layers"]}, {"at", identity["at"]}, {"strengths", o.strengths}, {"cpu_s", cpu_s}};
+  return {{"settings", settings}, {"token", o.token},         {"layers", identity["layers"]},
+          {"at", identity["at"]}, {"strengths", o.strengths}, {"cpu_s", cpu_s}};
 }
 
 std::string steer_table(const Json& results) {
-  std::string out = fmt::format("Token `{}`, mask behind blocks {}, scalar behind block {}.\n\n| model | seeds | cosine of its row with dimension 0 | rank | loss | loss on the token |",
-                                results["token"].get<std::string>(), results["layers"].get<std::string>(), results["at"].get<std::int64_t>());
+  std::string out = fmt::format(
+      "Token `{}`, mask behind blocks {}, scalar behind block {}.\n\n| model | seeds | cosine of its row with dimension 0 | rank | loss | "
+      "loss on the token |",
+      results["token"].get<std::string>(), results["layers"].get<std::string>(), results["at"].get<std::int64_t>());
   std::string rule = "|---|--:|--:|--:|--:|--:|";
-  for (const Json& strength : results["strengths"]) out += fmt::format(" token rate, strength {:g} |", strength.get<double>()), rule += "--:|";
+  for (const Json& strength : results["strengths"])
+    out += fmt::format(" token rate, strength {:g} |", strength.get<double>()), rule += "--:|";
   for (const Json& strength : results["strengths"]) out += fmt::format(" stories, {:g} |", strength.get<double>()), rule += "--:|";
   out += "\n" + rule + "\n";
   for (const Json& s : results["settings"]) {
-    const auto value = [&](const std::string& name) { return s["metrics"][name]["mean"].is_number() ? s["metrics"][name]["mean"].get<double>() : NAN; };
-    out += fmt::format("| {} | {} | {:.3f} | {:.1f} | {:.4f} | {:.3f} |", s["name"].get<std::string>(), s["seeds"].size(), value("token_cosine"),
-                       value("token_rank"), value("loss"), value("token_loss"));
+    const auto value = [&](const std::string& name) {
+      return s["metrics"][name]["mean"].is_number() ? s["metrics"][name]["mean"].get<double>() : NAN;
+    };
+    out += fmt::format("| {} | {} | {:.3f} | {:.1f} | {:.4f} | {:.3f} |", s["name"].get<std::string>(), s["seeds"].size(),
+                       value("token_cosine"), value("token_rank"), value("loss"), value("token_loss"));
     for (const char* kind : {"rate_", "stories_"})
-      for (const Json& strength : results["strengths"]) out += fmt::format(" {:.3f} |", value(fmt::format("{}{:g}", kind, strength.get<double>())));
+      for (const Json& strength : results["strengths"])
+        out += fmt::format(" {:.3f} |", value(fmt::format("{}{:g}", kind, strength.get<double>())));
     out += "\n";
   }
   for (const Json& s : results["settings"]) {
-    out += fmt::format("\n{}, seed {}: rows nearest to dimension 0: {}\n", s["name"].get<std::string>(), dump(s["seeds"][0]), token_list(s["rows"][0]));
+    out += fmt::format("\n{}, seed {}: rows nearest to dimension 0: {}\n", s["name"].get<std::string>(), dump(s["seeds"][0]),
+                       token_list(s["rows"][0]));
     out += fmt::format("{}: rows nearest to the token's: {}\n", s["name"].get<std::string>(), token_list(s["neighbours"][0]));
     for (const auto& [strength, sampled] : s["steered"].items())
       out += fmt::format("{}, strength {}: {}\n", s["name"].get<std::string>(), strength, sampled["samples"][0].get<std::string>());

@@ -11,9 +11,9 @@ namespace assay::routing {
 /// The one-token steering scalar (Cloud et al. 2024, section 4.2.1 and appendix D): wherever a token is to be predicted, only dimension 0
 /// of the residual stream behind some middle blocks passes gradient. That dimension then stands for the token and what is like it.
 struct SteerOptions {
-  std::string token = " forest";       ///< one token of the vocabulary; mind the leading space
-  std::string layers;                  ///< of the mask; empty: the middle ones, as the paper's 6-18 of 20
-  std::int64_t at = -1;                ///< the block behind which the scalar is added; -1: the first of the mask
+  std::string token = " forest";                  ///< one token of the vocabulary; mind the leading space
+  std::string layers;                             ///< of the mask; empty: the middle ones, as the paper's 6-18 of 20
+  std::int64_t at = -1;                           ///< the block behind which the scalar is added; -1: the first of the mask
   std::vector<double> strengths = {0, .5, 1, 2};  ///< of steering, in mean norms of the residual stream there
   std::int64_t samples = 40, max_new = 60;
   std::int64_t top = 12;  ///< rows of the unembedding that are listed

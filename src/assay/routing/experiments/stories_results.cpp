@@ -129,8 +129,7 @@ Json stories_settings(const StoriesExperiment& experiment, const std::vector<Sto
   }
   Json settings = Json::array();
   for (const StoriesMethod& method : experiment.methods)
-    if (const auto found = finished.find(method.name); found != finished.end())
-      settings.push_back(stories_setting(found->second, bases));
+    if (const auto found = finished.find(method.name); found != finished.end()) settings.push_back(stories_setting(found->second, bases));
   return settings;
 }
 
@@ -166,7 +165,8 @@ std::string stories_table(const Json& results) {
   std::vector<std::string> ks;
   if (!results["settings"].empty())
     for (const auto& [k, unused] : results["settings"][0]["retrain"].items()) ks.push_back(k);
-  std::string out = "| method | labels | seeds | forget before | ablated | after | retain before | ablated | after |", rule = "|---|--:|--:|--:|--:|--:|--:|--:|--:|";
+  std::string out = "| method | labels | seeds | forget before | ablated | after | retain before | ablated | after |",
+              rule = "|---|--:|--:|--:|--:|--:|--:|--:|--:|";
   for (const std::string& k : ks) out += fmt::format(" retrained on {} |", k), rule += "--:|";
   out += " unlearning | robust unlearning | retain cost |\n" + rule + "--:|--:|--:|\n";
   for (const Json& s : results["settings"]) {
@@ -188,9 +188,10 @@ std::string stories_table(const Json& results) {
     out += "\n";
   }
   if (const Json& e = results["equivalence"]; e.is_object())
-    out += fmt::format("\nBase and control: forget losses differ by {:.4f} ({:.4f} to {:.4f}, 90 %), {} within ±{:g} nats (two one-sided t tests, 5 %).\n",
-                       stories_number(e["mean"]), stories_number(e["ci90"][0]), stories_number(e["ci90"][1]),
-                       e["equivalent"].get<bool>() ? "equivalent" : "not shown to be equivalent", e["margin"].get<double>());
+    out += fmt::format(
+        "\nBase and control: forget losses differ by {:.4f} ({:.4f} to {:.4f}, 90 %), {} within ±{:g} nats (two one-sided t tests, 5 %).\n",
+        stories_number(e["mean"]), stories_number(e["ci90"][0]), stories_number(e["ci90"][1]),
+        e["equivalent"].get<bool>() ? "equivalent" : "not shown to be equivalent", e["margin"].get<double>());
   return out;
 }
 

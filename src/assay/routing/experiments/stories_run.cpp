@@ -97,7 +97,8 @@ Json selectivity_of(const MethodRun& run, const ConceptSplit& validation, Precis
 
 Json samples_of(const Transformer& model, const ConceptCorpus& corpus, const StoriesExperiment& e, std::uint64_t seed) {
   Json samples = Json::array();
-  const std::vector<std::string> prompts = {"Once upon a time, there was a big oak tree.", "Once upon a time, there was a kind girl named Lily."};
+  const std::vector<std::string> prompts = {"Once upon a time, there was a big oak tree.",
+                                            "Once upon a time, there was a kind girl named Lily."};
   Decoder decoder(model, e.budget.options.precision);
   std::vector<PromptRequest> requests;
   for (const std::string& prompt : prompts) {
@@ -143,7 +144,8 @@ Tokenizer stories_tokenizer(const StoriesExperiment& e, const fs::path& out) {
   if (fs::exists(kept)) return Tokenizer::from_file(kept);
   std::vector<std::string> stories =
       e.data.files.empty() ? world_stories(StoryWorld(e.data.world), 0, e.data.tokenizer_stories) : read_stories(e.data.files);
-  if (static_cast<std::int64_t>(stories.size()) > e.data.tokenizer_stories) stories.resize(static_cast<std::size_t>(e.data.tokenizer_stories));
+  if (static_cast<std::int64_t>(stories.size()) > e.data.tokenizer_stories)
+    stories.resize(static_cast<std::size_t>(e.data.tokenizer_stories));
   const Tokenizer tokenizer = story_tokenizer(stories, e.data.vocabulary);
   write_text(kept, tokenizer.json());
   return tokenizer;
@@ -175,8 +177,8 @@ Json run_stories(const StoriesExperiment& e, const StoriesRun& run, const fs::pa
   }
   const double cpu_begin = cpu_seconds();
   const Precision precision = e.budget.options.precision;
-  const MethodRun made = run_method(method.settings, {corpus, method.labels, model_shape_from(e.model, tokenizer, corpus.bos), e.budget,
-                                                      run.seed, folder, progress});
+  const MethodRun made = run_method(
+      method.settings, {corpus, method.labels, model_shape_from(e.model, tokenizer, corpus.bos), e.budget, run.seed, folder, progress});
   const double cpu_trained = cpu_seconds();
   Json result = {{"identity", identity}, {"notes", made.notes.value_or(Json(nullptr))}};
   result["losses"]["before"] = losses_of(made.before, corpus.validation, precision);

@@ -98,7 +98,8 @@ std::vector<std::int64_t> whole_numbers(const TomlTable& table, const char* key,
   std::vector<std::int64_t> all;
   for (const double value : table.numbers(key)) {
     const auto n = static_cast<std::int64_t>(value);
-    if (n < 1 || static_cast<double>(n) != value) throw Error("tinystories", table.where() + ": " + key + " must hold whole numbers above 0");
+    if (n < 1 || static_cast<double>(n) != value)
+      throw Error("tinystories", table.where() + ": " + key + " must hold whole numbers above 0");
     all.push_back(n);
   }
   if (all.empty()) throw Error("tinystories", table.where() + ": " + key + " is empty");
@@ -232,8 +233,9 @@ StoriesExperiment stories_experiment_from(const TomlTable& table, const std::fil
   }
   if (e.methods.empty() && !table.has("steer")) throw Error("tinystories", table.where() + " has no [[method]]");
   if (e.data.corpus.validation_forget <= e.retrain.k.back())
-    throw Error("tinystories", table.where() + fmt::format(": {} validation stories leave none to measure on beside the {} that are retrained on",
-                                                            e.data.corpus.validation_forget, e.retrain.k.back()));
+    throw Error("tinystories",
+                table.where() + fmt::format(": {} validation stories leave none to measure on beside the {} that are retrained on",
+                                            e.data.corpus.validation_forget, e.retrain.k.back()));
   return e;
 }
 

@@ -160,12 +160,15 @@ ConceptCorpus corpus_of_world(const StoryWorldOptions& world, std::int64_t stori
                               Progress& progress) {
   const StoryWorld train(world);
   if (o.rule.empty()) o.rule = train.concept_theme().rule;
-  ConceptCorpus corpus{
-      {},
-      {},
-      tokenizer,
-      0,
-      {{"kind", "world"}, {"concept", world.concept_theme}, {"concept_rate", world.concept_rate}, {"seed", world.seed}, {"stories", stories}}};
+  ConceptCorpus corpus{{},
+                       {},
+                       tokenizer,
+                       0,
+                       {{"kind", "world"},
+                        {"concept", world.concept_theme},
+                        {"concept_rate", world.concept_rate},
+                        {"seed", world.seed},
+                        {"stories", stories}}};
   const Labeller labeller(tokenizer, o);
   corpus.bos = labeller.bos();
   progress.begin("stories", stories, "stories");

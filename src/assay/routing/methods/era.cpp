@@ -3,8 +3,8 @@
 //   control  the same without routing between them
 //   placebo  era with labels drawn at random, as many as there are
 // Numbers, published values: neurons = 64, heads = 0 (new ones in each layer), target_layers = "0-K" (the first five eighths), original =
-// -0.75 (what a forget token's gradient counts in the old ones there), l1 = 1e-4, token_weights = true (false: every token of a forget story
-// is one), [frequency] as in plans, coherence_* (training.h), leaks = false (token frequencies and the coherence batch from the true
+// -0.75 (what a forget token's gradient counts in the old ones there), l1 = 1e-4, token_weights = true (false: every token of a forget
+// story is one), [frequency] as in plans, coherence_* (training.h), leaks = false (token frequencies and the coherence batch from the true
 // labels, as the published code takes them).
 #include <fmt/format.h>
 

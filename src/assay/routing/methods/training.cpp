@@ -30,9 +30,8 @@ void train_plainly(Transformer& model, const std::vector<RoutedExample>& data, c
 
 void train_routed(Transformer& model, const ConceptSplit& seen, const Plan& plan, const MethodContext& context, MethodRun& run) {
   // One part: the stories come in their natural proportion.
-  const auto objective =
-      make_routed_lm_objective({{"stories", seen.all(), 1.0}}, plan, context.corpus.tokenizer, model,
-                               {.batch_tokens = context.budget.batch_tokens, .seed = context.seed, .audit_every = 0});
+  const auto objective = make_routed_lm_objective({{"stories", seen.all(), 1.0}}, plan, context.corpus.tokenizer, model,
+                                                  {.batch_tokens = context.budget.batch_tokens, .seed = context.seed, .audit_every = 0});
   const TrainResult result = train(model, *objective, context.budget.options, context.folder / "train", context.progress);
   run.cpu_s += result.cpu_s;
   run.tokens += result.tokens;
