@@ -37,14 +37,16 @@ double lowest(const Json& draws) {
 
 /// Step by step: each seed's mean over draws, and what they say together.
 Json retrain_curve(const std::vector<Json>& runs, const std::string& k, const char* what) {
-  const Json& steps = runs.front()["retrain"][k][0]["step"];
+  Json steps = runs.front()["retrain"][k][0]["step"];  // those that every draw has reached
+  for (const Json& run : runs)
+    for (const Json& draw : run["retrain"][k])
+      if (draw["step"].size() < steps.size()) steps = draw["step"];
   Json centre = Json::array(), lo = Json::array(), hi = Json::array();
   for (std::size_t i = 0; i < steps.size(); ++i) {
     std::vector<double> seeds;
     for (const Json& run : runs) {
       std::vector<double> draws;
-      for (const Json& draw : run["retrain"][k])
-        if (i < draw[what].size()) draws.push_back(stories_number(draw[what][i]));
+      for (const Json& draw : run["retrain"][k]) draws.push_back(stories_number(draw[what][i]));
       seeds.push_back(mean(draws));
     }
     const Interval ci = t_interval(seeds);
@@ -189,7 +191,7 @@ std::string stories_table(const Json& results) {
   }
   if (const Json& e = results["equivalence"]; e.is_object())
     out += fmt::format(
-        "\nBase and control: forget losses differ by {:.4f} ({:.4f} to {:.4f}, 90 %), {} within ±{:g} nats (two one-sided t tests, 5 %).\n",
+        "\nBase and control: forget losses differ by {:.4f} ({:.4f} to {:.4f}, 90 %), {} within ±{:g} nats (two one-sided t tests).\n",
         stories_number(e["mean"]), stories_number(e["ci90"][0]), stories_number(e["ci90"][1]),
         e["equivalent"].get<bool>() ? "equivalent" : "not shown to be equivalent", e["margin"].get<double>());
   return out;

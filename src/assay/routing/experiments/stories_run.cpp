@@ -61,16 +61,20 @@ Json retrained(const Transformer& model, const ConceptSplit& validation, const S
     const Examples batch = some(forget, 0, k), measured = some(forget, static_cast<std::size_t>(k), o.evaluation);
     Transformer copy = model.clone();
     Json steps = Json::array(), on_forget = Json::array(), on_retain = Json::array();
+    double last = INFINITY;
+    int rises = 0;
     const auto measure = [&](std::int64_t step) {
+      const double loss = corpus_loss(copy, measured, precision);
+      rises = loss > last ? rises + 1 : 0, last = loss;
       steps.push_back(step);
-      on_forget.push_back(number(corpus_loss(copy, measured, precision)));
+      on_forget.push_back(number(loss));
       on_retain.push_back(number(corpus_loss(copy, retain, precision)));
     };
     measure(0);
     fit_batch(copy, batch, {.steps = o.steps, .lr = o.lr > 0 ? o.lr : e.budget.options.lr / 10, .precision = precision},
               [&](std::int64_t step) {
                 if (step % o.every == 0 || step == o.steps) measure(step);
-                return !progress.stop_requested();
+                return !progress.stop_requested() && (o.all_steps || rises < 3);
               });
     if (progress.stop_requested()) throw Interrupted("route tinystories");
     draws.push_back({{"step", steps}, {"forget", on_forget}, {"retain", on_retain}});

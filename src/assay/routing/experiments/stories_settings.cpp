@@ -29,7 +29,7 @@ constexpr const char* kSmall = R"(
 seeds = 3
 margin = 0.05
 [data]
-stories = 15000
+stories = 9000
 vocabulary = 4096
 max_tokens = 128
 validation = 200
@@ -39,7 +39,7 @@ d_model = 128
 n_heads = 4
 n_ctx = 128
 [train]
-steps = 700
+steps = 400
 batch_tokens = 2048
 lr = 2e-3
 warmup_steps = 20
@@ -48,8 +48,8 @@ final_lr_fraction = 0.1
 weight_decay = 0.1
 checkpoint_every = 100
 [retrain]
-evaluation = 100
-every = 5
+evaluation = 50
+every = 4
 [defaults]
 coherence_evaluation = 200
 )";
@@ -135,6 +135,7 @@ RetrainOptions retrain_from(const TomlTable& t) {
   o.lr = t.number("lr", o.lr);
   o.evaluation = t.integer("evaluation", o.evaluation);
   o.every = t.integer("every", o.every);
+  o.all_steps = t.boolean("all_steps", o.all_steps);
   t.done();
   if (o.steps < 1 || o.draws < 1 || o.evaluation < 1 || o.every < 1)
     throw Error("tinystories", t.where() + ": steps, draws, evaluation and every must be 1 or more");

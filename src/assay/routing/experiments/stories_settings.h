@@ -32,6 +32,7 @@ struct RetrainOptions {
   double lr = 0;                   ///< 0: a tenth of the main one
   std::int64_t evaluation = 1000;  ///< other stories of each label that it is measured on; fewer where there are no more
   std::int64_t every = 4;          ///< steps between measurements
+  bool all_steps = false;          ///< else three measurements in a row that rise end a draw (as published)
 };
 
 /// An experiment as its configuration says it (docs/reference/tinystories.md has the keys).
