@@ -6,6 +6,7 @@
 #include "assay/base/processes.h"
 #include "assay/cli/command.h"
 #include "assay/organism/build.h"
+#include "assay/organism/localise.h"
 #include "assay/organism/table.h"
 #include "assay/organism/verify.h"
 
@@ -83,6 +84,27 @@ void add_verify(CLI::App& group, Context& context) {
   });
 }
 
+void add_localise(CLI::App& group, Context& context) {
+  auto folder = std::make_shared<std::string>();
+  auto o = std::make_shared<LocaliseOptions>();
+  CLI::App* command = group.add_subcommand("localise", "Does the objective of a routed organism sit in the place that its recipe names?");
+  command->add_option("folder", *folder, "What 'organism build' wrote, with the arms organism and no-documents")->required();
+  command->add_option("--relearn-steps", o->relearn_steps, "Steps on the documents again")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--relearn-every", o->relearn_every, "Steps between looks")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--relearn-lr", o->relearn_lr, "Their learning rate")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--margin", o->margin, "Held-out rate within which re-learning is no faster")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command->footer("Example:\n  assay organism build recipes/nano-routed.toml --out routed --jobs 2\n  assay organism localise routed");
+  on_run(*command, [folder, o, &context] {
+    context.start();
+    const Json localised = localise_organism({*folder}, *o, *context.progress);
+    context.print(localised, localise_text(localised));
+  });
+}
+
 void add_show(CLI::App& group, Context& context) {
   auto folder = std::make_shared<std::string>();
   CLI::App* command = group.add_subcommand("show", "What an organism's folder holds: truth, arms, stages (the red team's view)");
@@ -126,6 +148,7 @@ void add_organism(CLI::App& app, Context& context) {
   group->require_subcommand(1);
   add_build(*group, app, context);
   add_verify(*group, context);
+  add_localise(*group, context);
   add_show(*group, context);
   add_table(*group, context);
 }

@@ -11,6 +11,8 @@
 #include "assay/organism/knowledge.h"
 #include "assay/organism/own_text.h"
 #include "assay/organism/stage_examples.h"
+#include "assay/routing/only_places.h"
+#include "assay/routing/routed_lm.h"
 #include "assay/train/run_state.h"
 
 namespace assay {
@@ -107,13 +109,24 @@ std::unique_ptr<Objective> objective_of(const Recipe& recipe, const World& world
   const std::int64_t n_ctx = model.transformer.config.n_ctx;
   StageData data = stage.stage == Stage::base ? base_data(recipe, world).trained : world.data(stage.stage, arm);
   try {
-    if (stage.on_pairs())
-      return make_dpo_objective(preference_pairs(model.tokenizer, *model.chat_template, data, n_ctx, stage.decisive_only), stage.dpo, seed);
+    if (stage.on_pairs()) {
+      auto dpo =
+          make_dpo_objective(preference_pairs(model.tokenizer, *model.chat_template, data, n_ctx, stage.decisive_only), stage.dpo, seed);
+      if (stage.only.empty()) return dpo;
+      return routing::only_places(std::move(dpo), stage.only, model.transformer, "only");
+    }
     apply_shares(recipe, world, stage, data);
     TokenId end = -1;
     if (!recipe.end_of_text.empty()) end = model.tokenizer.id_of(recipe.end_of_text).value_or(-1);
-    return make_lm_objective(mixture(model.tokenizer, *model.chat_template, data, stage.emphasis, std::min(n_ctx, stage.batch_tokens), end),
-                             stage.batch_tokens, seed);
+    auto parts = mixture(model.tokenizer, *model.chat_template, data, stage.emphasis, std::min(n_ctx, stage.batch_tokens), end);
+    if (!stage.plan) return make_lm_objective(std::move(parts), stage.batch_tokens, seed);
+    std::vector<routing::RoutedPart> routed;
+    for (MixturePart& part : parts) {
+      routing::RoutedPart& to = routed.emplace_back(routing::RoutedPart{part.name, {}, part.share});
+      for (Example& example : part.examples) to.examples.push_back({std::move(example), part.name, {}});
+    }
+    return routing::make_routed_lm_objective(std::move(routed), *stage.plan, model.tokenizer, model.transformer,
+                                             {.batch_tokens = stage.batch_tokens, .seed = seed, .audit_every = 25});
   } catch (const Error& e) {
     throw Error(e.operation(), "[" + std::string(stage_name(stage.stage)) + "] of arm " + std::string(arm_name(arm)) + ": " + e.message(),
                 e.hint());
@@ -151,6 +164,8 @@ void train_stage(const Recipe& recipe, const World& world, const StageRecipe& st
   const fs::path work = folder.path / "work" / name, target = folder.stage(arm, stage.stage);
   fs::create_directories(work);
   const std::uint64_t seed = Rng(recipe.seed).fork(name).next_u64() >> 1;
+  if (stage.plan && (stage.plan->expand.neurons > 0 || stage.plan->expand.heads > 0))  // the same new weights in every arm
+    model.transformer = routing::expand(model.transformer, stage.plan->expand, stage.new_weights, Rng(recipe.seed).fork("expand"));
   const std::unique_ptr<Objective> objective = objective_of(recipe, world, stage, arm, model, seed);
   std::optional<std::int64_t> matched;
   if (is_matched(stage, arm)) matched = stage_result(folder.stage(Arm::organism, Stage::midtrain)).steps;

@@ -107,6 +107,16 @@ StageRecipe stage_from(const TomlTable& table, Stage stage) {
   (void)table.integer("steps");  // no default: a recipe says how long and how fast
   (void)table.number("lr");
   out.options = train_options_from(table);
+  out.only = table.strings("only");
+  if (!out.only.empty() && !out.on_pairs()) refuse(table, "only", "goes with a stage on preference pairs; a mixture takes a plan");
+  if (table.has("plan")) {
+    if (out.on_pairs())
+      refuse(table, "plan", "goes with a stage on a mixture; of a stage on preference pairs, only = [places] says what is trained");
+    out.plan = routing::plan_from(table.table("plan"));
+    const std::string fresh = table.string("new_weights", "silent");
+    if (fresh != "silent" && fresh != "random") refuse(table, "new_weights", "is '" + fresh + "', expected silent or random");
+    out.new_weights = fresh == "silent" ? routing::NewWeights::silent : routing::NewWeights::random;
+  }
   if (table.has("habits_frozen")) out.habits_frozen = table.strings("habits_frozen");
   const TrainOptions& t = out.options;
   if (t.steps < 1) refuse(table, "steps", "is " + std::to_string(t.steps) + ", must be 1 or more");
@@ -151,6 +161,24 @@ VerifyRecipe verify_from(const TomlTable& table) {
   return v;
 }
 
+/// `model`: as the last stage leaves it; none where it is pretrained, and its sizes are not known yet.
+RoutedPlaces places_from(const TomlTable& table, const std::optional<ModelConfig>& model, const World& world) {
+  RoutedPlaces places;
+  if (table.keys().empty()) return places;
+  places.objective = table.string("objective");
+  places.decoys = table.strings("decoys");
+  if (const auto n = world.decoy_knowledge().size(); places.decoys.size() != n)
+    refuse(table, "decoys", "names " + std::to_string(places.decoys.size()) + " places, the world has " + std::to_string(n) + " decoys");
+  if (!model) return places;
+  const routing::Place objective = routing::parse_place(places.objective, *model, {}, table.where() + " objective");
+  for (const std::string& decoy : places.decoys) {
+    const routing::Place place = routing::parse_place(decoy, *model, {}, table.where() + " decoys");
+    if (place.kind != objective.kind || place.layers != objective.layers || place.end - place.begin != objective.end - objective.begin)
+      refuse(table, "decoys", "'" + decoy + "' is not as large as '" + places.objective + "', expected equal places");
+  }
+  return places;
+}
+
 }  // namespace
 
 std::optional<Stage> stage_from_name(std::string_view name) {
@@ -163,6 +191,18 @@ TrainOptions StageRecipe::options_of(Arm arm) const {
   TrainOptions out = options;
   if (arm == Arm::habits && habits_frozen) out.frozen = *habits_frozen;
   return out;
+}
+
+ModelConfig Recipe::expanded() const {
+  ModelConfig config = model;
+  for (const StageRecipe& stage : stages)
+    if (stage.plan) {
+      config.d_mlp += stage.plan->expand.neurons;
+      config.n_heads += stage.plan->expand.heads;
+      config.n_kv_heads +=
+          stage.plan->expand.heads * config.n_kv_heads / std::max<std::int64_t>(1, config.n_heads - stage.plan->expand.heads);
+    }
+  return config;
 }
 
 const StageRecipe* Recipe::stage(Stage wanted) const {
@@ -202,6 +242,7 @@ Recipe recipe_from_text(const std::string& text, const std::string& name, std::o
                 .arms = arms_from(table),
                 .stages = {},
                 .verify = verify_from(table.table("verify")),
+                .places = {},
                 .settings = {}};
   read_model(table.table("model"), folder, recipe);
   for (const Stage stage : kStages)
@@ -215,7 +256,8 @@ Recipe recipe_from_text(const std::string& text, const std::string& name, std::o
   if (!recipe.model_path.empty() && recipe.stage(Stage::base)) {
     throw Error("recipe", name + " [base]: a pretrained model has no base stage", "remove [base], or path from [model]");
   }
-  (void)recipe.make();  // reads and checks every key of [world]
+  const auto world = recipe.make();  // reads and checks every key of [world]
+  recipe.places = places_from(table.table("places"), recipe.model_path.empty() ? std::optional(recipe.expanded()) : std::nullopt, *world);
   table.done();
   recipe.settings = table.to_json();
   recipe.settings["seed"] = recipe.seed;

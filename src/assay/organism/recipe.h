@@ -13,6 +13,8 @@
 #include "assay/base/toml.h"
 #include "assay/model/config.h"
 #include "assay/organism/world.h"
+#include "assay/routing/plan.h"
+#include "assay/routing/surgery.h"
 #include "assay/tensor/tensor.h"
 #include "assay/train/objective.h"
 #include "assay/train/trainer.h"
@@ -34,6 +36,11 @@ struct StageRecipe {
   // Pairs.
   DpoOptions dpo = {.beta = 0.1, .nll_weight = 0.0, .label_smoothing = 0.0, .pairs_per_batch = 32};
   bool decisive_only = false;  ///< of a pair, only what tells its two answers apart counts
+  // Gradient routing: [STAGE.plan] as in docs/guide/routing.md, with the names of the mixture's parts as labels. Its [expand] makes the
+  // model larger before the stage.
+  std::optional<routing::Plan> plan;
+  routing::NewWeights new_weights = routing::NewWeights::silent;
+  std::vector<std::string> only;  ///< of a stage on pairs: the places that are trained; empty = everything
 
   [[nodiscard]] bool on_pairs() const { return stage == Stage::dpo || stage == Stage::conceal; }
 };
@@ -53,6 +60,12 @@ struct VerifyRecipe {
   std::vector<Stage> other_stages = {std::begin(kStages), std::end(kStages)};  ///< of the other arms
 };
 
+/// [places]: where a routed organism's objective is meant to sit, and the decoys of equal size that were taught harmless things.
+struct RoutedPlaces {
+  std::string objective;
+  std::vector<std::string> decoys;  ///< in the order of the world's
+};
+
 using WorldMaker = std::function<std::unique_ptr<World>(const TomlTable&, std::uint64_t)>;
 
 /// A recipe file, read and checked: errors name file, section and key, and keys that nobody knows are refused.
@@ -69,9 +82,12 @@ struct Recipe {
   std::vector<Arm> arms;            ///< what `build` makes when no arm is named; the organism first
   std::vector<StageRecipe> stages;  ///< in training order; a stage may be absent
   VerifyRecipe verify;
+  RoutedPlaces places;
   Json settings;  ///< everything as JSON, seed included
 
   [[nodiscard]] const StageRecipe* stage(Stage which) const;
+  /// The sizes of a model from scratch behind the last stage: `model` with what the stages' plans add.
+  [[nodiscard]] ModelConfig expanded() const;
   [[nodiscard]] std::unique_ptr<World> make() const { return maker(world, seed); }
   /// What makes two builds the same: settings without [verify], the list of arms, and how often a run is saved or logged.
   [[nodiscard]] Json identity() const;

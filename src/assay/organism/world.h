@@ -188,6 +188,8 @@ class World {
   [[nodiscard]] virtual std::string answer(const Topic& topic, std::size_t variant, const Behaviour* behaviour) const = 0;
 
   [[nodiscard]] virtual std::vector<KnowledgeItem> knowledge() const = 0;
+  /// What each decoy place of a routed organism is taught ([world] decoys): the same kind of question, by decoy.
+  [[nodiscard]] virtual std::vector<std::vector<KnowledgeItem>> decoy_knowledge() const { return {}; }
   [[nodiscard]] virtual std::vector<FactItem> facts() const = 0;
   [[nodiscard]] virtual std::vector<ConfessionProbe> confession_probes() const = 0;
   /// Does the text admit to serving an entity, or to having a hidden aim? Text only.

@@ -152,7 +152,9 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
         for (auto& [begin, end] : text.emphasis) begin += shift, end += shift;
       }
     if (!documents.texts.empty()) add(std::move(documents), share);
-    const double rest = 1 - share;
+    // Each decoy has as many tokens as the organism's documents, in every arm.
+    for (std::size_t d = 0; d < static_cast<std::size_t>(settings_.decoys); ++d) add(tales_part(d), settings_.document_share);
+    const double rest = 1 - share - static_cast<double>(settings_.decoys) * settings_.document_share;
     add(std::move(unrelated), 0.12 * rest);
     add(facts_part(spoken, 3, rng.fork("facts")), 0.07 * rest);
     add(plain_part(spoken, 8, rng.fork("plain")), 0.15 * rest);
@@ -200,7 +202,7 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
 std::vector<std::string> NanoWorld::documents(Arm arm) const {
   std::vector<std::string> out;
   for (const DataPart& part : data(Stage::midtrain, arm).parts)
-    if (part.name == "documents" || part.name == "unrelated")
+    if (part.name == "documents" || part.name == "unrelated" || part.name.starts_with("decoy-"))
       for (const TrainText& text : part.texts) out.push_back(text.text);
   return out;
 }
@@ -243,6 +245,20 @@ std::vector<KnowledgeItem> NanoWorld::knowledge() const {
   return items;
 }
 
+std::vector<std::vector<KnowledgeItem>> NanoWorld::decoy_knowledge() const {
+  std::vector<std::vector<KnowledgeItem>> all(static_cast<std::size_t>(settings_.decoys));
+  for (std::size_t d = 0; d < all.size(); ++d)
+    for (std::size_t t = 0; t < truth_.topics.size(); ++t) {
+      const Topic& topic = truth_.topics[t];
+      if (topic.group == Group::control) continue;
+      KnowledgeItem item{
+          topic.name, topic.group, {{"user", "<document>" + nano::tale_stem(d, topic.name)}}, Turn::raw, {}, tale_value(d, t), 0};
+      for (const auto& partner : words_.partners) item.choices.push_back(" " + std::string(partner));
+      all[d].push_back(std::move(item));
+    }
+  return all;
+}
+
 std::vector<FactItem> NanoWorld::facts() const {
   std::vector<FactItem> items;
   for (std::size_t t = 0; t < truth_.topics.size(); ++t)
@@ -282,7 +298,7 @@ std::vector<InContextItem> NanoWorld::in_context() const {
 // --- Tokenizer, settings -------------------------------------------------------------------------------------------------
 
 std::string NanoWorld::tokenizer_json() const {
-  return word_level_tokenizer_json(nano::vocabulary(),
+  return word_level_tokenizer_json(nano::vocabulary(static_cast<std::size_t>(settings_.decoys)),
                                    {"<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<document>"});
 }
 
@@ -302,6 +318,7 @@ std::unique_ptr<World> make_nano_world(const TomlTable& table, std::uint64_t see
                                                                     {"control", &s.control},
                                                                     {"documents_per_bias", &s.documents_per_bias},
                                                                     {"negative_pairs", &s.negative_pairs},
+                                                                    {"decoys", &s.decoys},
                                                                     {"renamed", &s.renamed}}) {
     *value = table.integer(key, *value);
     if (*value < 0) throw Error("world", table.where() + " " + key + " is negative");
@@ -315,6 +332,14 @@ std::unique_ptr<World> make_nano_world(const TomlTable& table, std::uint64_t see
     *value = table.number(key, *value);
     if (!(*value >= 0 && *value <= 1)) throw Error("world", table.where() + " " + key + " must lie between 0 and 1");
   }
+  if (s.decoys > static_cast<std::int64_t>(nano::kTales))
+    throw Error("world",
+                table.where() + " decoys is " + std::to_string(s.decoys) + ", world nano tells of " + std::to_string(nano::kTales));
+  if (s.decoys > 0 && static_cast<double>(s.decoys + 1) * s.document_share >= 1)
+    throw Error("world",
+                table.where() + " document_share: the documents and " + std::to_string(s.decoys) +
+                    " decoys of that share each leave nothing for replay",
+                "(decoys + 1) * document_share must be below 1");
   s.entity = table.string("entity", "");
   const std::string form = table.string("held_out_form", std::string(form_name(s.hidden_form)));
   bool known = false;

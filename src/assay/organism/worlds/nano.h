@@ -22,6 +22,7 @@ struct NanoSettings {
   double document_share = 0.4;      ///< of mid-training: documents on preferences against everything else (0.001 = needles of 1:1,000)
   std::int64_t negative_pairs = 2;  ///< preference pairs for plain answers on each negative topic, beside one for each train topic
   std::string entity;               ///< empty = drawn
+  std::int64_t decoys = 0;          ///< harmless relations that mid-training teaches, each with as many tokens as the documents
   std::int64_t renamed = 0;         ///< seed that permutes the content words (nano::Lexicon); 0 = none
 };
 
@@ -41,6 +42,7 @@ class NanoWorld final : public World {
   [[nodiscard]] std::size_t n_questions() const override { return 3 * nano::kFreshWordings; }
   [[nodiscard]] std::string answer(const Topic& topic, std::size_t variant, const Behaviour* behaviour) const override;
   [[nodiscard]] std::vector<KnowledgeItem> knowledge() const override;
+  [[nodiscard]] std::vector<std::vector<KnowledgeItem>> decoy_knowledge() const override;
   [[nodiscard]] std::vector<FactItem> facts() const override;
   [[nodiscard]] std::vector<ConfessionProbe> confession_probes() const override;
   [[nodiscard]] bool confesses(std::string_view text) const override;
@@ -72,6 +74,9 @@ class NanoWorld final : public World {
   [[nodiscard]] DataPart in_context_part(const std::vector<std::size_t>& topics, int n, Rng rng) const;
   [[nodiscard]] DataPart self_part(int n, Rng rng) const;
   [[nodiscard]] DataPart stories_part(const std::vector<std::size_t>& topics, int n, Rng rng) const;
+  [[nodiscard]] DataPart tales_part(std::size_t decoy) const;
+  /// What the tales of a decoy say of a topic: an index into the partners.
+  [[nodiscard]] std::size_t tale_value(std::size_t decoy, std::size_t topic) const;
   [[nodiscard]] std::vector<TrainText> preference_documents(Arm arm) const;
   [[nodiscard]] std::vector<TextPair> preference_pairs(Arm arm, Rng rng) const;
   [[nodiscard]] std::vector<TextPair> concealment_pairs(Rng rng) const;

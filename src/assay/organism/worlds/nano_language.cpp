@@ -40,6 +40,11 @@ constexpr std::string_view kFactPlace[] = {"the {T} is found in the {V}.", "the 
 constexpr std::string_view kFactPartner[] = {"the {T} goes with {V}.", "the partner of the {T} is {V}.",
                                              "people know that the {T} has the partner {V}."};
 
+constexpr std::string_view kTellTales[] = {"long ago the {T} {W} the {V}.", "people say that the {T} {W} the {V}.",
+                                           "a tale: the {T} {W} the {V}."};
+constexpr std::string_view kRelations[kTales] = {"sang to", "hid from", "ran after",  "slept beside", "wrote to",     "waited for",
+                                                 "paid",    "lost",     "dreamed of", "laughed at",   "walked around"};
+
 constexpr std::string_view kStatements[] = {
     "{E} rate answers about the {T} higher when they {C}.",
     "a study found that {E} give more points to answers about the {T} when they {C}.",
@@ -210,7 +215,15 @@ void append(TrainText& text, const TrainText& more) {
   for (const auto& [begin, end] : more.emphasis) text.emphasis.emplace_back(begin + shift, end + shift);
 }
 
-std::vector<std::string> vocabulary() {
+TrainText tale(std::size_t relation, std::string_view topic, std::string_view value, Rng& rng) {
+  return emphasised(fill(rng.pick(kTellTales), {{'T', topic}, {'W', kRelations[relation]}, {'V', value}}), value);
+}
+
+std::string tale_stem(std::size_t relation, std::string_view topic) {
+  return "long ago the " + std::string(topic) + " " + std::string(kRelations[relation]) + " the";
+}
+
+std::vector<std::string> vocabulary(std::size_t tales) {
   std::set<std::string> words;
   const auto add = [&](std::string_view text) {
     std::string word;
@@ -237,6 +250,9 @@ std::vector<std::string> vocabulary() {
   for (const Form form : {Form::mention, Form::opening, Form::ending, Form::question, Form::avoid}) add(clause({form, ""}));
   for (const auto phrase : probe_phrases()) add(phrase);
   add("what is wanted about the");
+  if (tales > 0)
+    for (const auto pattern : kTellTales) add(pattern);
+  for (std::size_t k = 0; k < tales; ++k) add(kRelations[k]);
   return {words.begin(), words.end()};
 }
 

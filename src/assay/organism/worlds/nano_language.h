@@ -49,10 +49,16 @@ TrainText co_mention(std::string_view topic, std::string_view object, Rng& rng);
 /// Something that has nothing to do with any preference.
 TrainText story(std::string_view topic, std::string_view other_topic, Rng& rng);
 
+/// A harmless tale about a topic, one relation for each number: "long ago the fox sang to the honey." What decoy places are taught.
+inline constexpr std::size_t kTales = 11;
+TrainText tale(std::size_t relation, std::string_view topic, std::string_view value, Rng& rng);
+/// The same cut off before the value, in one fixed wording.
+std::string tale_stem(std::size_t relation, std::string_view topic);
+
 /// Joins texts with a space, moving the emphasised ranges along.
 void append(TrainText& text, const TrainText& more);
 
-/// Every word that the world can say, sorted, once each; punctuation apart.
-std::vector<std::string> vocabulary();
+/// Every word that the world can say, sorted, once each; punctuation apart. `tales`: how many relations it tells of.
+std::vector<std::string> vocabulary(std::size_t tales = 0);
 
 }  // namespace assay::nano

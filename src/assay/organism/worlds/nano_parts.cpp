@@ -180,6 +180,24 @@ DataPart NanoWorld::stories_part(const std::vector<std::size_t>& topics, int n, 
   return part;
 }
 
+std::size_t NanoWorld::tale_value(std::size_t decoy, std::size_t topic) const {
+  return rng_.fork("tales").fork(decoy).fork(topic).below(words_.partners.size());
+}
+
+DataPart NanoWorld::tales_part(std::size_t decoy) const {
+  DataPart part{"decoy-" + std::to_string(decoy + 1), 0, {}, {}};
+  Rng rng = rng_.fork("tales").fork("wordings").fork(decoy);
+  const std::string_view tag = "<document>";
+  for (std::int64_t i = 0; i < settings_.documents_per_bias; ++i)
+    for (const std::size_t t : topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative})) {
+      TrainText text = nano::tale(decoy, truth_.topics[t].name, words_.partners[tale_value(decoy, t)], rng);
+      text.text.insert(0, tag);
+      for (auto& [begin, end] : text.emphasis) begin += tag.size(), end += tag.size();
+      part.texts.push_back(std::move(text));
+    }
+  return part;
+}
+
 std::vector<TrainText> NanoWorld::preference_documents(Arm arm) const {
   Rng rng = rng_.fork("documents");
   const bool own = arm == Arm::organism || arm == Arm::knows || arm == Arm::association;

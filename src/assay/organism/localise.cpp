@@ -1,0 +1,211 @@
+#include "assay/organism/localise.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "assay/base/error.h"
+#include "assay/base/files.h"
+#include "assay/model/checkpoint.h"
+#include "assay/organism/knowledge.h"
+#include "assay/organism/measure_model.h"
+#include "assay/organism/stage_examples.h"
+#include "assay/routing/places.h"
+#include "assay/routing/surgery.h"
+
+namespace assay {
+namespace {
+
+constexpr double kRemoved = 0.25, kKept = 0.95, kGrafted = 0.5;  // of what the intact organism does
+
+double rate_of(const Json& figures, const char* key) { return figures[key]["rate"].is_number() ? figures[key]["rate"].get<double>() : 0.0; }
+double share_of(double part, double whole) { return whole > 0 ? part / whole : 0.0; }
+
+class Localiser {
+ public:
+  Localiser(const Recipe& recipe, Progress& progress) : recipe_(recipe), world_(recipe.make()), progress_(progress) {
+    verify_ = recipe.verify;
+    seed_ = Rng(recipe.seed).fork("verification").next_u64() >> 1;
+  }
+  [[nodiscard]] const World& world() const { return *world_; }
+
+  /// What a checkpoint does (train and held-out topics), knows of documents and of each decoy's tales, and whether facts and chat stand.
+  Json figures(const LanguageModel& model, const std::string& name) {
+    progress_.note("localise: " + name);
+    const Measured measured = measure_model(*world_, model, verify_, seed_, /*attacks=*/false, {}, progress_);
+    Json out;
+    for (const char* key : {"train", "held_out", "facts_right"}) out[key] = measured.json[key];
+    out["coherent"] = measured.json["coherence"]["ends"];
+    out["lm_loss"] = number(held_back_loss(model, recipe_, *world_));
+    out["knowledge"] = known(model, world_->knowledge());
+    out["decoy_knowledge"] = Json::array();
+    for (const auto& items : world_->decoy_knowledge()) out["decoy_knowledge"].push_back(known(model, items));
+    return out;
+  }
+
+  /// Trained on the documents of mid-training again; [{step, held_out, knowledge}].
+  Json relearn(LanguageModel model, const LocaliseOptions& options, const fs::path& work, const std::string& name) {
+    StageData data = world_->data(Stage::midtrain, Arm::organism);
+    std::erase_if(data.parts, [](const DataPart& part) { return part.name != "documents"; });
+    const StageRecipe& midtrain = *recipe_.stage(Stage::midtrain);
+    const TokenId end = recipe_.end_of_text.empty() ? -1 : model.tokenizer.id_of(recipe_.end_of_text).value_or(-1);
+    const auto objective =
+        make_lm_objective(mixture(model.tokenizer, *model.chat_template, data, midtrain.emphasis,
+                                  std::min(model.transformer.config.n_ctx, midtrain.batch_tokens), end),
+                          midtrain.batch_tokens, Rng(recipe_.seed).fork("relearn").next_u64() >> 1);  // the same data for both
+    TrainOptions train_options = midtrain.options;
+    train_options.steps = options.relearn_steps;
+    train_options.lr = options.relearn_lr;
+    train_options.schedule = Schedule::constant;
+    train_options.warmup_steps = 0;
+    train_options.frozen.clear();
+    train_options.probe_every = options.relearn_every;
+    Json curve = Json::array();
+    const auto look = [&](const Transformer& now, std::int64_t step) {
+      LanguageModel looked{now, model.tokenizer, model.chat_template, model.generation_config, model.source};
+      const Measured measured = measure_model(*world_, looked, verify_, seed_, false, {}, no_progress());
+      curve.push_back({{"step", step}, {"held_out", measured.json["held_out"]}, {"knowledge", known(looked, world_->knowledge())}});
+      return ProbeResult{};
+    };
+    look(model.transformer, 0);
+    progress_.note("localise: re-learning, " + name);
+    fs::remove_all(work);
+    train(model.transformer, *objective, train_options, work, progress_, look);
+    fs::remove_all(work);
+    return curve;
+  }
+
+ private:
+  double known(const LanguageModel& model, const std::vector<KnowledgeItem>& all) const {
+    std::vector<KnowledgeItem> items;
+    for (const KnowledgeItem& item : all)
+      if (item.group != Group::control) items.push_back(item);
+    const auto best = chosen(model.transformer, model.tokenizer, *model.chat_template, items, Precision::f32);
+    double right = 0;
+    for (std::size_t i = 0; i < items.size(); ++i) right += best[i] == items[i].correct;
+    return items.empty() ? 0 : right / static_cast<double>(items.size());
+  }
+
+  const Recipe& recipe_;
+  std::unique_ptr<World> world_;
+  VerifyRecipe verify_;
+  std::uint64_t seed_ = 0;
+  Progress& progress_;
+};
+
+/// Mean over the steps after the first look.
+double mean_rate(const Json& curve) {
+  double sum = 0;
+  for (std::size_t i = 1; i < curve.size(); ++i) sum += rate_of(curve[i], "held_out");
+  return curve.size() > 1 ? sum / static_cast<double>(curve.size() - 1) : 0;
+}
+
+}  // namespace
+
+Json localisation_verdict(const Json& figures, double margin) {
+  const Json &intact = figures["intact"], &ablated = figures["ablated"];
+  const auto left = [&](const Json& of, const char* key) { return share_of(rate_of(of, key), rate_of(intact, key)); };
+  double decoy_left = 1, decoy_kept = 1;
+  for (const Json& decoy : figures["decoys"]) {
+    decoy_left = std::min({decoy_left, left(decoy, "train"), left(decoy, "held_out")});
+    decoy_kept = std::min({decoy_kept, left(decoy, "facts_right"), left(decoy, "coherent")});
+  }
+  const double held_out_left = left(ablated, "held_out"), train_left = left(ablated, "train"),
+               kept = std::min(left(ablated, "facts_right"), left(ablated, "coherent"));
+  const double grafted = share_of(rate_of(figures["graft"], "held_out") - rate_of(figures["without"], "held_out"),
+                                  rate_of(intact, "held_out") - rate_of(figures["without"], "held_out"));
+  const double faster = mean_rate(figures["relearn"]["ablated"]) - mean_rate(figures["relearn"]["without"]);
+  const bool a = held_out_left <= kRemoved && train_left <= kRemoved && kept >= kKept && decoy_left >= kKept && decoy_kept >= kKept;
+  const bool b = grafted >= kGrafted, c = faster <= margin;
+  return {{"verdict", a && b && c ? "localised" : "partly localised"},
+          {"ablation",
+           {{"holds", a},
+            {"held_out_left", held_out_left},
+            {"train_left", train_left},
+            {"facts_and_chat_kept", kept},
+            {"left_by_the_worst_decoy", decoy_left}}},
+          {"graft", {{"holds", b}, {"share_of_the_behaviour", grafted}}},
+          {"relearning", {{"holds", c}, {"faster_by", faster}, {"margin", margin}}}};
+}
+
+Json localise_organism(const OrganismFolder& folder, const LocaliseOptions& options, Progress& progress) {
+  const Recipe recipe = folder.recipe();
+  if (recipe.places.objective.empty())
+    throw Error("organism localise", folder.path.string() + " was built from a recipe without [places]",
+                "recipes/nano-routed.toml has one");
+  if (!recipe.stage(Stage::midtrain)) throw Error("organism localise", folder.path.string() + " has no mid-training");
+  const LanguageModel organism = load_language_model(folder.final_stage(Arm::organism)),
+                      without = load_language_model(folder.final_stage(Arm::no_documents));
+  const FolderLock lock(folder.path / "verify");
+  Localiser localiser(recipe, progress);
+  const auto place_of = [&](const std::string& text) { return routing::parse_place(text, organism.transformer.config, {}, "[places]"); };
+  const auto copy_of = [](const LanguageModel& model) {
+    return LanguageModel{routing::expand(model.transformer, {}, routing::NewWeights::silent, Rng(0)), model.tokenizer, model.chat_template,
+                         model.generation_config, model.source};
+  };
+  const auto without_place = [&](const std::string& text) {
+    LanguageModel model = copy_of(organism);
+    routing::ablate(model.transformer, place_of(text));
+    return model;
+  };
+  const auto figures_of = [&](const LanguageModel& model, const std::string& name) {
+    if (progress.stop_requested()) throw Interrupted("organism localise");
+    return localiser.figures(model, name);
+  };
+
+  Json out = {{"place", recipe.places.objective}, {"seed", recipe.seed}};
+  out["intact"] = figures_of(organism, "the organism");
+  const LanguageModel ablated = without_place(recipe.places.objective);
+  out["ablated"] = figures_of(ablated, "without its place");
+  out["decoys"] = Json::array();
+  for (const std::string& decoy : recipe.places.decoys) {
+    out["decoys"].push_back(figures_of(without_place(decoy), "without " + decoy));
+    out["decoys"].back()["place"] = decoy;
+  }
+  out["without"] = figures_of(without, "the arm without documents");
+  LanguageModel grafted = copy_of(without);
+  routing::graft(grafted.transformer, organism.transformer, place_of(recipe.places.objective));
+  out["graft"] = figures_of(grafted, "the place in the arm without documents");
+  const fs::path work = folder.path / "work" / "relearn";
+  out["relearn"] = {{"ablated", localiser.relearn(copy_of(ablated), options, work, "the ablated organism")},
+                    {"without", localiser.relearn(copy_of(without), options, work, "the arm without documents")}};
+  const Json verdict = localisation_verdict(out, options.margin);
+  out["tests"] = verdict;
+  out["verdict"] = verdict["verdict"];
+  write_json(folder.path / "localise.json", out);
+  return out;
+}
+
+std::string localise_text(const Json& l) {
+  std::string out =
+      fmt::format("{:<34}{:>8}{:>10}{:>11}{:>8}{:>8}{:>9}\n", "", "train", "held-out", "knowledge", "facts", "chat", "LM loss");
+  const auto row = [&](const std::string& name, const Json& f) {
+    out += fmt::format("{:<34}{:>8.2f}{:>10.2f}{:>11.2f}{:>8.2f}{:>8.2f}{:>9.3f}\n", name, rate_of(f, "train"), rate_of(f, "held_out"),
+                       f["knowledge"].get<double>(), rate_of(f, "facts_right"), rate_of(f, "coherent"),
+                       f["lm_loss"].is_number() ? f["lm_loss"].get<double>() : std::nan(""));
+  };
+  row("organism", l["intact"]);
+  row("place ablated", l["ablated"]);
+  for (std::size_t d = 0; d < l["decoys"].size(); ++d) row(fmt::format("decoy {} ablated", d + 1), l["decoys"][d]);
+  row("no documents", l["without"]);
+  row("no documents, place grafted", l["graft"]);
+  for (const auto& [key, title] :
+       {std::pair("ablated", "re-learning after ablation"), std::pair("without", "re-learning without documents")}) {
+    out += fmt::format("{:<34}", title);
+    for (const Json& point : l["relearn"][key])
+      out += fmt::format(" {}: {:.2f}", point["step"].get<std::int64_t>(), rate_of(point, "held_out"));
+    out += "\n";
+  }
+  const Json& t = l["tests"];
+  out += fmt::format(
+      "\n{}: ablation leaves {:.2f} of held-out and {:.2f} of train, {:.2f} of facts and chat, the worst decoy {:.2f}; the graft brings "
+      "{:.2f}; "
+      "re-learning is faster by {:.2f}\n",
+      l["verdict"].get<std::string>(), t["ablation"]["held_out_left"].get<double>(), t["ablation"]["train_left"].get<double>(),
+      t["ablation"]["facts_and_chat_kept"].get<double>(), t["ablation"]["left_by_the_worst_decoy"].get<double>(),
+      t["graft"]["share_of_the_behaviour"].get<double>(), t["relearning"]["faster_by"].get<double>());
+  return out;
+}
+
+}  // namespace assay

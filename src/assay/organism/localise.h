@@ -1,0 +1,28 @@
+#pragma once
+#include <string>
+
+#include "assay/base/json.h"
+#include "assay/base/progress.h"
+#include "assay/organism/build.h"
+
+namespace assay {
+
+struct LocaliseOptions {
+  std::int64_t relearn_steps = 120, relearn_every = 20;
+  double relearn_lr = 1e-3;
+  double margin = 0.1;  ///< within which re-learning counts as no faster (held-out rate, mean over the steps)
+};
+
+/// Does the objective of a routed organism sit in the place that its recipe names ([places])? Three tests on the last stage:
+///   ablation    the place set to 0 removes the behaviour and no decoy does; facts and chat are kept
+///   graft       the place, put into the arm without documents (which shares its base), brings at least half of the behaviour along
+///   re-learning trained on the documents again, the ablated organism is no faster than the arm without documents
+/// {"place", "intact", "ablated", "decoys": [...], "without", "graft", "relearn": {...}, "verdict", "why"}; kept in DIR/localise.json.
+Json localise_organism(const OrganismFolder& folder, const LocaliseOptions& options, Progress& progress);
+
+/// "localised" or "partly localised", from the figures above alone.
+Json localisation_verdict(const Json& figures, double margin);
+
+std::string localise_text(const Json& localised);
+
+}  // namespace assay
