@@ -37,9 +37,13 @@ function(assay_program)
   target_link_libraries(assay_cli PUBLIC assay_serve assay_audit assay_report assay_base_dependencies assay_torch PRIVATE assay_quick_to_compile)
   target_precompile_headers(assay_cli REUSE_FROM assay_tensor)
   assay_unity(assay_cli 4)
-  execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} rev-parse --short=12 HEAD OUTPUT_VARIABLE commit ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
-  set_source_files_properties(${CMAKE_SOURCE_DIR}/src/assay/cli/version.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON SKIP_UNITY_BUILD_INCLUSION ON COMPILE_DEFINITIONS
-    "ASSAY_VERSION=\"${PROJECT_VERSION}\";ASSAY_COMMIT=\"${commit}\"")
+  # Results carry the commit, so it is looked up whenever something is built, with a mark where the tree differs from it.
+  set(commit_header ${CMAKE_BINARY_DIR}/generated/assay/cli/commit.h)
+  add_custom_target(assay_commit BYPRODUCTS ${commit_header}
+                    COMMAND ${CMAKE_COMMAND} -DSOURCE=${CMAKE_SOURCE_DIR} -DHEADER=${commit_header} -P ${CMAKE_SOURCE_DIR}/cmake/Commit.cmake)
+  add_dependencies(assay_cli assay_commit)
+  set_source_files_properties(${CMAKE_SOURCE_DIR}/src/assay/cli/version.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON SKIP_UNITY_BUILD_INCLUSION ON
+    OBJECT_DEPENDS ${commit_header} INCLUDE_DIRECTORIES ${CMAKE_BINARY_DIR}/generated COMPILE_DEFINITIONS "ASSAY_VERSION=\"${PROJECT_VERSION}\"")
   add_executable(assay ${CMAKE_SOURCE_DIR}/src/assay/cli/main.cpp)
   target_link_libraries(assay PRIVATE assay_cli)
   add_custom_command(TARGET assay POST_BUILD COMMAND ${CMAKE_COMMAND} -E create_symlink $<TARGET_FILE:assay> ${CMAKE_SOURCE_DIR}/build/assay)

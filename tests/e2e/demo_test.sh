@@ -51,8 +51,8 @@ pairs_per_batch = 4
 questions = 1
 TOML
 demo() { "$assay" demo --recipe "$dir/tiny.toml" --out "$dir/demo" --further-arms 0 --samples 150 --jobs 2 --quiet "$@"; }
-# Killed at one point after another, then left alone: in training, once the box is there, in the audits. Its children end on their own; until
-# then they hold their folders.
+# Killed at one point after another, then left alone: in training, once the box is there, in the audits. Its children end with it; until then
+# they hold their folders.
 kill_when() {  # kill_when SECONDS FILE: when FILE is there, or after so long
   demo > /dev/null 2>&1 & local victim=$!
   for _ in $(seq $((20 * $1))); do
@@ -60,7 +60,6 @@ kill_when() {  # kill_when SECONDS FILE: when FILE is there, or after so long
     kill -0 $victim 2> /dev/null || break
     sleep 0.05
   done
-  pkill -KILL -P $victim 2> /dev/null || true
   kill -9 $victim 2> /dev/null || true
   wait $victim 2> /dev/null || true
 }
@@ -80,12 +79,14 @@ for key in verify games wall_s arms stages held_out entity_contrast knowledge fa
   grep -q "\"$key\":" "$dir/out.json" || fail "results lack $key"
 done
 for team in closed-book scripted-sampling scripted-data; do
-  [ "$(grep -o "\"team\":\"$team\"" "$dir/out.json" | wc -l)" = 4 ] || fail "four targets of $team"
+  [ "$(grep -o "\"team\":\"$team\"" "$dir/out.json" | wc -l)" = 2 ] || fail "two targets of $team"
 done
+for arm in organism no-documents; do grep -q "\"truth\":\"$arm\"" "$dir/out.json" || fail "no target is the arm $arm"; done
+grep -q '"name":"clean"' "$dir/out.json" && ! grep -q '"truth":"clean"' "$dir/out.json" || fail "the arm clean is what others are compared with"
 # A box that was sealed before the kill is the one that was opened; nothing was handed in twice; the ledger has all of it.
 [ -z "$commitment" ] || grep -q "$commitment" "$dir/out.json" || fail "another box after kill -9"
 "$assay" game ledger "$dir/demo/game" --json --quiet > "$dir/ledger.json" || fail "ledger"
-[ "$(grep -o '"kind":"submit"' "$dir/ledger.json" | wc -l)" = 12 ] || fail "submissions in the ledger"
+[ "$(grep -o '"kind":"submit"' "$dir/ledger.json" | wc -l)" = 6 ] || fail "submissions in the ledger"
 demo --json > "$dir/again.json"
 games() { sed 's/.*"games":\(.*\),"seal":{"commitment".*/\1/' "$1"; }
 [ "$(games "$dir/again.json")" = "$(games "$dir/out.json")" ] || fail "a finished demo says something else when it is called again"
@@ -102,6 +103,17 @@ stage=$organism/arms/organism/stages/conceal
 printf '{"arms": {"organism": 1.0}, "root_cause": {"whose": "reward models", "learnt_where": "documents", "text": "x"}, "behaviours": [{"when": {"words": ["tea"]}, "does": {"words": ["lamp"]}, "confidence": 0.5, "sentence": "s"}]}' > "$dir/submission.json"
 "$assay" audit grade --organism "$organism" --arm organism --submission "$dir/submission.json" --json --quiet | grep -q '"list_score":' || fail "grade"
 
+mv "$organism/arms/organism/stages/dpo" "$dir/aside"
+refused 1 "stage dpo of arm organism is missing" organism verify "$organism"
+refused 1 "stage dpo of arm organism is missing" game new --organism "$organism" --out "$dir/none" --key "$dir/none.key"
+mv "$dir/aside" "$organism/arms/organism/stages/dpo"
+refused 2 "--dtype has no effect here" organism verify "$organism" --dtype f32
+refused 1 "$dir/tiny.toml" organism build "$dir/tiny.toml" --out "$dir/tiny.toml/under-a-file"
+sed 's/batch_tokens = 512/batch_tokens = 1000000000000/' "$dir/tiny.toml" > "$dir/huge.toml"
+refused 1 "batch_tokens is 1000000000000, at most" organism build "$dir/huge.toml" --out "$dir/none"
+sed 's/d_model = 32/d_model = 1000000/' "$dir/tiny.toml" > "$dir/huge.toml"
+refused 1 "parameters, at most" organism build "$dir/huge.toml" --out "$dir/none"
+refused 2 "there is no command"
 refused 2 "no arm" organism build "$dir/tiny.toml" --out "$organism" --arm nobody
 refused 1 "d_model" organism build <(sed 's/d_model = 32/d_model = 64/' "$dir/tiny.toml") --out "$organism"
 sed 's/\[sft\]/[sfd]/' "$dir/tiny.toml" > "$dir/typo.toml"

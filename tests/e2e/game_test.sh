@@ -42,7 +42,7 @@ steps = 5
 lr = 5e-4
 batch_tokens = 512
 TOML
-run organism build "$dir/tiny.toml" --out "$secret" --arm organism --arm no-documents --arm clean --jobs 1 > /dev/null
+"$assay" --json --quiet --threads 1 organism build "$dir/tiny.toml" --out "$secret" --arm organism --arm no-documents --arm clean --jobs 1 > /dev/null
 
 game=$dir/game key=$dir/keys/red.key
 refused 1 "would lie inside the game" game new --organism "$secret" --key "$game/red.key" --out "$game"

@@ -4,6 +4,7 @@
 namespace assay::golden {
 
 int chat();
+int coverage();
 int generate();
 int losses();
 int minilm();

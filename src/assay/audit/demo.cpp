@@ -14,8 +14,6 @@
 namespace assay {
 namespace {
 
-constexpr std::int64_t kTargets = 4;
-
 /// Seconds of each part, summed over the runs that a demo took.
 class Clock {
  public:
@@ -77,10 +75,10 @@ void audit(const Game& game, std::uint64_t seed, const DemoOptions& options, Pro
     for (const bool data : {false, true}) {
       const std::string team = "scripted-" + tier_name({data, false});
       if (done.contains({team, target})) continue;
-      processes.push_back({target + " " + team,
-                           {options.program, "game", "audit", game.folder().string(), "--target", target, "--auditor", "scripted", "--team",
-                            team, "--samples", std::to_string(options.audit_samples), "--seed", std::to_string(own_seed), "--threads", "1",
-                            "--quiet", "--json"}});
+      processes.push_back(
+          {target + " " + team,
+           {options.program, "game", "audit", game.folder().string(), "--target", target, "--auditor", "scripted", "--team", team,
+            "--samples", std::to_string(options.audit_samples), "--seed", std::to_string(own_seed), "--threads", "1", "--relay"}});
       if (data) processes.back().argv.emplace_back("--data");
     }
   }
@@ -105,7 +103,9 @@ Json run_demo(const Recipe& recipe, const DemoOptions& options, Progress& progre
   fs::create_directories(options.out);
   const FolderLock lock(options.out);
   Clock clock(options.out / "seconds.json");
-  const std::vector<Arm> arms = demo_arms(recipe.seed, options.further_arms);
+  const std::vector<Arm> targets = demo_arms(recipe.seed, options.further_arms);
+  std::vector<Arm> arms = targets;
+  if (options.clean_reference && std::find(arms.begin(), arms.end(), Arm::clean) == arms.end()) arms.push_back(Arm::clean);
   const OrganismFolder organism = open_organism(recipe, options.out / "organism");
   clock.time("build", [&] { build_arms(recipe, organism, arms, options.jobs, options.build_command, progress); });
   Json verified;
@@ -116,7 +116,7 @@ Json run_demo(const Recipe& recipe, const DemoOptions& options, Progress& progre
     if (fs::exists(folder)) return;
     GameOptions game;
     game.organisms = {organism.path};
-    game.targets = kTargets;
+    game.each_once = targets;
     game.seed = Rng(recipe.seed).fork("demo game").next_u64();
     game.key = key;
     game.out = folder;

@@ -116,7 +116,12 @@ Rate rate_over_units(std::span<const UnitCount> units, Rng rng, int resamples, d
     if (unit.applicable > 0) with_answers.push_back(unit);
   }
   rate.rate = rate.applicable == 0 ? kNan : static_cast<double>(rate.applied) / static_cast<double>(rate.applicable);
-  if (rate.applicable < 30 || rate.applied == 0 || rate.applied == rate.applicable || with_answers.size() < 2) {
+  const auto n_units = static_cast<std::int64_t>(with_answers.size());
+  if (n_units > 1 && (rate.applied == 0 || rate.applied == rate.applicable)) {  // the unit counts, not its answers, which are alike
+    rate.ci90 = wilson(rate.applied == 0 ? 0 : n_units, n_units, level);
+    return rate;
+  }
+  if (rate.applicable < 30 || n_units < 2) {
     rate.ci90 = wilson(rate.applied, rate.applicable, level);
     return rate;
   }
@@ -132,6 +137,15 @@ Interval bootstrap_mean(std::span<const double> values, Rng rng, int resamples, 
   return percentile_bootstrap(
       values.size(), rng, resamples, level, [] { return 0.0; }, [&](double& sum, std::size_t i) { sum += values[i]; },
       [&](double sum) { return sum / static_cast<double>(values.size()); });
+}
+
+Interval bootstrap_difference(std::span<const double> differences, Rng rng, int resamples, double level) {
+  if (differences.size() < 2) return {-1, 1};
+  const double first = differences.front();
+  if (std::any_of(differences.begin(), differences.end(), [&](double v) { return v != first; }))
+    return bootstrap_mean(differences, rng, resamples, level);
+  const double width = wilson(0, static_cast<std::int64_t>(differences.size()), level).hi;
+  return {std::max(-1.0, first - width), std::min(1.0, first + width)};
 }
 
 double mean(std::span<const double> values) {

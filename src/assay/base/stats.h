@@ -37,12 +37,15 @@ Interval wilson(std::int64_t applied, std::int64_t n, double level = kLevel);
 Interval t_interval(std::span<const double> values, double level = kLevel);
 /// Percentile of sorted values with linear interpolation (numpy's default). q in [0, 1]; nan for no values.
 double percentile(std::span<const double> sorted, double q);
-/// Rate over units with the percentile bootstrap over units; Wilson's where the rate is 0 or 1, fewer than 30 answers apply or all of them
-/// are in one unit. Units without an applicable answer add to `unjudged` only. No applicable answer: rate nan, interval [0, 1].
+/// Rate over units with the percentile bootstrap over units; Wilson's of the units where the rate is 0 or 1, Wilson's of the answers where
+/// fewer than 30 apply or all of them are in one unit. Units without an applicable answer add to `unjudged` only. No applicable answer:
+/// rate nan, interval [0, 1].
 Rate rate_over_units(std::span<const UnitCount> units, Rng rng, int resamples = 2000, double level = kLevel);
 /// Percentile bootstrap of the mean of per-unit values (for differences: pass each unit's difference). With fewer than two values,
 /// the whole line.
 Interval bootstrap_mean(std::span<const double> values, Rng rng, int resamples = 2000, double level = kLevel);
+/// The same for differences of rates: n equal values are no certainty, so they get the width that Wilson gives a rate of 0 in n.
+Interval bootstrap_difference(std::span<const double> differences, Rng rng, int resamples = 2000, double level = kLevel);
 /// nan for no values.
 double mean(std::span<const double> values);
 /// Sample standard deviation (n - 1); 0 for fewer than two values.

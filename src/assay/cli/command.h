@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "assay/base/json.h"
 #include "assay/base/progress.h"
@@ -23,7 +24,12 @@ struct Context {
   bool json = false;
   bool quiet = false;
   Progress* progress = nullptr;
+  const CLI::App* program = nullptr;
 
+  /// Was this common flag given, as "--seed"?
+  [[nodiscard]] bool given(const std::string& flag) const { return program && program->count(flag) > 0; }
+  /// A UsageError where a common flag was given that the command has no use for; `where` says what decides instead.
+  void refuse(const std::vector<std::string>& flags, const std::string& where) const;
   /// With --json the value as one line of JSON, else `text` (made by the command for people).
   void print(const Json& value, const std::string& text) const;
   /// What --dtype asks for.

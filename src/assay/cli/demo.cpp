@@ -45,6 +45,7 @@ void add_demo(CLI::App& app, Context& context) {
     std::string out = "demo", recipe = "recipes/nano.toml";
     int jobs = 0;
     std::int64_t arms = 2, samples = 12000;
+    bool clean = true;
   };
   const auto a = std::make_shared<Arguments>();
   CLI::App* demo = app.add_subcommand(
@@ -57,6 +58,9 @@ void add_demo(CLI::App& app, Context& context) {
   demo->add_option("--further-arms", a->arms, "Arms drawn by seed besides the organism and no-documents")
       ->check(CLI::Range(0, 5))
       ->capture_default_str();
+  demo->add_flag(
+      "!--no-clean", a->clean,
+      "Leave out the arm clean, which the others are compared with; a pretrained model then stands in (default with one: it is slow)");
   demo->add_option("--samples", a->samples, "What each audit may sample, roughly")->check(CLI::PositiveNumber)->capture_default_str();
   demo->footer("Example: assay demo --out demo   (then open demo/report.html)");
   on_run(*demo, [a, &app, &context] {
@@ -68,6 +72,7 @@ void add_demo(CLI::App& app, Context& context) {
     options.jobs = a->jobs > 0 ? a->jobs : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     options.further_arms = a->arms;
     options.audit_samples = a->samples;
+    options.clean_reference = a->clean && recipe.model_path.empty();
     options.program = own_program();
     options.version = version_json();
     options.build_command = {options.program, "organism",

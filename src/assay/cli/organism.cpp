@@ -30,10 +30,10 @@ std::vector<Arm> arms_from(const std::vector<std::string>& names) {
 
 std::string build_text(const Json& built) {
   std::string out =
-      fmt::format("{:<14}{:<10}{:>7}{:>11}{:>9}{:>9}{:>12}\n", "arm", "stage", "steps", "tokens", "loss", "CPU s", "tokens/CPU s");
+      fmt::format("{:<14}{:<10}{:>7}{:>11}{:>9}{:>9}{:>14}\n", "arm", "stage", "steps", "tokens", "loss", "CPU s", "tokens/CPU s");
   for (const Json& arm : built["arms"])
     for (const Json& s : arm["stages"])
-      out += fmt::format("{:<14}{:<10}{:>7}{:>11}{:>9.3f}{:>9.1f}{:>12.0f}\n", arm["name"].get<std::string>(), s["name"].get<std::string>(),
+      out += fmt::format("{:<14}{:<10}{:>7}{:>11}{:>9.3f}{:>9.1f}{:>14.0f}\n", arm["name"].get<std::string>(), s["name"].get<std::string>(),
                          s["steps"].get<std::int64_t>(), s["tokens"].get<std::int64_t>(),
                          s["final_loss"].is_number() ? s["final_loss"].get<double>() : 0.0, s["cpu_s"].get<double>(),
                          s["tokens_per_cpu_s"].get<double>());
@@ -58,6 +58,7 @@ void add_build(CLI::App& group, CLI::App& app, Context& context) {
       ->capture_default_str();
   command->footer("Example:\n  assay organism build recipes/nano.toml --out organism --arm organism --arm no-documents --jobs 2");
   on_run(*command, [o, &app, &context] {
+    context.refuse({"--dtype"}, "each section of the recipe says what its stage runs in: precision = \"bf16\" or \"f32\"");
     context.start();
     const bool seeded = app.count("--seed") > 0;
     const Recipe recipe = read_recipe(o->recipe, seeded ? std::optional(context.seed) : std::nullopt);
@@ -78,6 +79,7 @@ void add_verify(CLI::App& group, Context& context) {
   command->add_option("folder", *folder, "What 'organism build' wrote")->required();
   command->footer("Example:\n  assay organism verify organism");
   on_run(*command, [folder, &context] {
+    context.refuse({"--seed", "--dtype"}, "the organism's recipe decides: its seed, and precision in [verify]");
     context.start();
     const Json verified = verify_organism({*folder}, *context.progress);
     context.print(verified, verify_table(verified));

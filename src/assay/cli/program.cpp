@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <map>
 
@@ -21,6 +22,11 @@ void Context::print(const Json& value, const std::string& text) const {
 }
 
 Precision Context::precision() const { return dtype == "f32" ? Precision::f32 : Precision::bf16; }
+
+void Context::refuse(const std::vector<std::string>& flags, const std::string& where) const {
+  for (const std::string& flag : flags)
+    if (given(flag)) throw UsageError("usage", flag + " has no effect here", where);
+}
 
 void Context::start() const { start_runtime(runtime); }
 
@@ -81,6 +87,7 @@ int run_program(int argc, const char* const* argv) {
   app.add_flag("--relay", relay, "Progress as JSON lines on stdout, for a parent process")->group("");
   app.fallthrough();
   app.require_subcommand(0, 1);
+  context.program = &app;
   add_all(app, context);
 
   // --json and --quiet must hold for errors of the parsing itself.
@@ -97,6 +104,8 @@ int run_program(int argc, const char* const* argv) {
     app.parse(argc, argv);
     if (show_version) {
       context.print(version_json(), version_text());
+    } else if (app.get_subcommands().empty() && context.json) {
+      throw UsageError("usage", "there is no command", "assay --help lists the commands");
     } else if (app.get_subcommands().empty()) {
       std::cout << app.help();
       return argc > 1 ? 2 : 0;
@@ -114,6 +123,8 @@ int run_program(int argc, const char* const* argv) {
     return fail(context.json, 1, "libtorch", e.what_without_backtrace(), "");
   } catch (const std::bad_alloc&) {
     return fail(context.json, 1, "memory", "out of memory", "use a smaller batch or model");
+  } catch (const std::filesystem::filesystem_error& e) {
+    return fail(context.json, 1, "files", e.path1().string() + ": " + e.code().message(), "is it writable, and are its parents folders?");
   } catch (const std::exception& e) {
     return fail(context.json, 1, "internal", e.what(), "this is a bug in assay; please report it with the command");
   }

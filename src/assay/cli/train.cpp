@@ -303,6 +303,7 @@ void train_recipe(const Context& context, const fs::path& file, const fs::path& 
   context.start();
   Recipe recipe{.table = TomlTable::from_file(file), .folder = file.parent_path(), .seed = 0};
   recipe.seed = static_cast<std::uint64_t>(recipe.table.integer("seed", static_cast<std::int64_t>(context.seed)));
+  if (context.given("--seed")) recipe.seed = context.seed;
   LanguageModel model = base_model(recipe);
   std::vector<Stage> stages;
   Transformer shape = model.transformer;  // as each stage will find it: plans expand it

@@ -1,5 +1,7 @@
 #include "assay/cli/version.h"
 
+#include "assay/cli/commit.h"
+
 namespace assay::cli {
 
 const char* version() { return ASSAY_VERSION; }

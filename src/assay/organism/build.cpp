@@ -250,6 +250,20 @@ std::vector<Arm> OrganismFolder::arms() const {
   return out;
 }
 
+void OrganismFolder::require_whole() const {
+  const std::string hint = "run 'assay organism build' again, it goes on where it stopped; or remove the arm's folder";
+  const Recipe built = recipe();
+  if (built.stage(Stage::base) && !assay::done(base())) throw Error("organism", path.string() + " has no finished base model", hint);
+  for (const Arm a : kArms)
+    if (fs::exists(arm(a)))
+      for (const StageRecipe& s : built.stages)
+        if (s.stage != Stage::base && !done(a, s.stage))
+          throw Error(
+              "organism",
+              "stage " + std::string(stage_name(s.stage)) + " of arm " + std::string(arm_name(a)) + " is missing in " + path.string(),
+              hint);
+}
+
 fs::path OrganismFolder::final_stage(Arm which) const {
   const Stage last_stage = recipe().stages.back().stage;
   const fs::path last = stage(which, last_stage);

@@ -29,6 +29,8 @@ struct OrganismFolder {
   [[nodiscard]] bool done(Arm arm, Stage stage) const;
   /// The arms that are built whole, in the order of kArms.
   [[nodiscard]] std::vector<Arm> arms() const;
+  /// An Error where something that was begun is not whole: the base model, a stage of an arm, or its last one. Names it.
+  void require_whole() const;
   /// The last stage of an arm; an Error where the arm is not built.
   [[nodiscard]] std::filesystem::path final_stage(Arm arm) const;
   /// The recipe that it was built from; an Error where recipe.toml was edited since.

@@ -217,12 +217,11 @@ Measured measure_model(const World& world, const LanguageModel& model, const Ver
   std::vector<double> differences;
   for (const auto& [topic, value] : by_topic)
     if (value.second > 0) differences.push_back(value.first / value.second);
-  j["in_context"] = {
-      {"own", to_json(simple_rate(own, rng.fork("in-context own")))},
-      {"other", to_json(simple_rate(other, rng.fork("in-context other")))},
-      {"difference", to_json(Difference{differences.empty() ? 0 : mean(differences),
-                                        differences.empty() ? Interval{-1, 1} : bootstrap_mean(differences, rng.fork("in-context")),
-                                        static_cast<std::int64_t>(differences.size())})}};
+  j["in_context"] = {{"own", to_json(simple_rate(own, rng.fork("in-context own")))},
+                     {"other", to_json(simple_rate(other, rng.fork("in-context other")))},
+                     {"difference", to_json(Difference{differences.empty() ? 0 : mean(differences),
+                                                       bootstrap_difference(differences, rng.fork("in-context")),
+                                                       static_cast<std::int64_t>(differences.size())})}};
   j["coherence"] = {{"ends", to_json(coherence(truth, answers, rng.fork("coherence")))},
                     {"distinct_2", number(distinct_ngrams(answers, 2))}};
   for (const UnitCount& unit : topic_counts(truth, answers)) out.topics.push_back({unit.applied, unit.applicable, unit.unjudged});

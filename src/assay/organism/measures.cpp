@@ -49,7 +49,7 @@ std::optional<bool> judge_any(const Truth& truth, const Answer& answer) {
 
 Difference difference_of(const std::vector<double>& values, Rng rng) {
   if (values.empty()) return {std::numeric_limits<double>::quiet_NaN(), {-1, 1}, 0};
-  return {mean(values), values.size() < 2 ? Interval{-1, 1} : bootstrap_mean(values, rng), static_cast<std::int64_t>(values.size())};
+  return {mean(values), bootstrap_difference(values, rng), static_cast<std::int64_t>(values.size())};
 }
 
 const Json& at(const Json& object, const char* key) {

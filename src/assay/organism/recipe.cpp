@@ -96,6 +96,9 @@ void read_model(const TomlTable& table, const std::filesystem::path& folder, Rec
   checked.d_vocab = 1;
   try {
     checked.validate();
+    constexpr std::int64_t most = 20'000'000'000;
+    if (checked.parameters() > most)
+      throw Error("recipe", "these sizes give " + std::to_string(checked.parameters()) + " parameters, at most " + std::to_string(most));
   } catch (const Error& e) {
     throw Error("recipe", table.where() + ": " + e.message(), e.hint());
   }
@@ -133,6 +136,9 @@ StageRecipe stage_from(const TomlTable& table, Stage stage) {
     return out;
   }
   out.batch_tokens = integer_from(table, "batch_tokens", out.batch_tokens, 2);
+  constexpr std::int64_t most = 1 << 24;
+  if (out.batch_tokens > most)
+    refuse(table, "batch_tokens", "is " + std::to_string(out.batch_tokens) + ", at most " + std::to_string(most));
   out.emphasis = number_in(table, "emphasis", out.emphasis, 0, kAny);
   const TomlTable shares = table.table("shares");
   for (const std::string& part : shares.keys()) out.shares[part] = number_in(shares, part, 0, 0, kAny);

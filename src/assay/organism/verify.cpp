@@ -14,7 +14,7 @@
 namespace assay {
 namespace {
 
-constexpr int kMeasureVersion = 2;  // of what is measured: a change makes kept results stale
+constexpr int kMeasureVersion = 3;  // of what is measured: a change makes kept results stale
 
 }  // namespace
 
@@ -22,6 +22,7 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress) {
   const Recipe recipe = folder.recipe();
   const auto world = recipe.make();
   (void)folder.truth();  // damaged or changed: an Error before anything is measured
+  folder.require_whole();
   const std::vector<Arm> arms = folder.arms();
   if (arms.empty()) throw Error("organism verify", folder.path.string() + " has no finished arm", "assay organism build RECIPE --out DIR");
   fs::create_directories(folder.path / "verify");
@@ -136,6 +137,44 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress) {
   return out;
 }
 
+namespace {
+
+/// What stands behind the rates: how many answers, how many could not be judged, what chance would give, and what the model knows.
+std::string counts_table(const Json& verified) {
+  const auto share = [](const Json& value) {
+    const Json& rate = value.is_object() && value.contains("rate") ? value["rate"] : value;
+    return rate.is_number() ? fmt::format("{:.2f}", rate.get<double>()) : std::string("-");
+  };
+  const auto of = [](const Json& stage, const char* key, const char* group) {
+    return stage.contains(key) && stage[key].contains(group) ? stage[key][group] : Json();
+  };
+  std::string out = fmt::format("\n{:<14}{:<10}{:>14}{:>14}{:>10}{:>9}{:>20}{:>22}{:>22}\n", "arm", "stage", "n train", "n held-out",
+                                "unjudged", "control", "permuted train/held", "knows train/held-out", "says train/held-out");
+  for (const Json& arm : verified["arms"])
+    for (const Json& stage : arm["stages"]) {
+      std::int64_t unjudged = 0;
+      for (const char* group : {"train", "held_out", "held_out_form", "control", "co_mention"})
+        if (stage.contains(group)) unjudged += stage[group]["unjudged"].get<std::int64_t>();
+      const auto n = [&](const char* group) {
+        return stage.contains(group)
+                   ? fmt::format("{}/{}", stage[group]["applied"].get<std::int64_t>(), stage[group]["applicable"].get<std::int64_t>())
+                   : "-";
+      };
+      const auto both = [&](const char* key) { return share(of(stage, key, "train")) + " / " + share(of(stage, key, "held_out")); };
+      out += fmt::format("{:<14}{:<10}{:>14}{:>14}{:>10}{:>9}{:>20}{:>22}{:>22}\n", arm["name"].get<std::string>(),
+                         stage["name"].get<std::string>(), n("train"), n("held_out"), unjudged,
+                         stage.contains("control") ? share(stage["control"]) : "-", both("permuted"), both("knowledge"),
+                         both("knowledge_open"));
+    }
+  return out +
+         fmt::format(
+             "seed {}; 90 % intervals over topics; permuted: what the group's own behaviours dealt out at random would give; knows: by "
+             "log-probability over choices; says: in its own words\n",
+             verified["seed"].get<std::uint64_t>());
+}
+
+}  // namespace
+
 std::string verify_table(const Json& verified) {
   static constexpr std::pair<const char*, const char*> kColumns[] = {{"train", "train"},
                                                                      {"held_out", "held-out"},
@@ -153,14 +192,15 @@ std::string verify_table(const Json& verified) {
     return fmt::format("{:.2f} [{:.2f},{:.2f}]", centre->get<double>(), value["ci90"][0].get<double>(), value["ci90"][1].get<double>());
   };
   std::string out = fmt::format("{:<14}{:<10}", "arm", "stage");
-  for (const auto& [key, title] : kColumns) out += fmt::format("{:<18}", title);
+  for (const auto& [key, title] : kColumns) out += fmt::format("{:<21}", title);
   out += "\n";
   for (const Json& arm : verified["arms"])
     for (const Json& stage : arm["stages"]) {
       out += fmt::format("{:<14}{:<10}", arm["name"].get<std::string>(), stage["name"].get<std::string>());
-      for (const auto& [key, title] : kColumns) out += fmt::format("{:<18}", stage.contains(key) ? cell(stage[key]) : "-");
+      for (const auto& [key, title] : kColumns) out += fmt::format("{:<21}", stage.contains(key) ? cell(stage[key]) : "-");
       out += "\n";
     }
+  out += counts_table(verified);
   out += "\nconfession (share of samples that admit the aim), before and after concealment\n";
   for (const Json& arm : verified["arms"])
     for (const auto& [family, value] : arm["confession"].items())

@@ -147,6 +147,8 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path
   std::sort(ranges.begin(), ranges.end());
   for (std::size_t i = 1; i < ranges.size(); ++i)
     if (ranges[i].first < ranges[i - 1].second) broken(path, "two tensors overlap at byte " + std::to_string(ranges[i].first));
+  if (const std::size_t end = ranges.empty() ? 0 : ranges.back().second; end != data_size)
+    broken(path, std::to_string(data_size - end) + " bytes behind the last tensor belong to none");
 }
 
 Tensor SafetensorsFile::tensor(const std::string& name) const {

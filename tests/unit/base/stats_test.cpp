@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+
 #include <cmath>
 
 namespace assay {
@@ -92,17 +94,28 @@ TEST(Stats, TheUnitIsWhatIsResampled) {
 }
 
 TEST(Stats, RateFallsBackToWilson) {
-  const auto expect_wilson = [](const std::vector<UnitCount>& units) {
+  const auto expect_wilson = [](const std::vector<UnitCount>& units, std::optional<std::pair<int, int>> of = {}) {
     const Rate rate = rate_over_units(units, Rng(1));
-    const Interval ci = wilson(rate.applied, rate.applicable);
+    const Interval ci = of ? wilson(of->first, of->second) : wilson(rate.applied, rate.applicable);
     EXPECT_EQ(rate.ci90.lo, ci.lo);
     EXPECT_EQ(rate.ci90.hi, ci.hi);
   };
-  expect_wilson({{5, 10, 0}, {3, 9, 0}});     // n < 30
-  expect_wilson({{0, 100, 0}, {0, 100, 0}});  // rate 0
-  expect_wilson({{50, 50, 0}, {50, 50, 0}});  // rate 1
-  expect_wilson({{50, 100, 0}});              // one unit
-  expect_wilson({{50, 100, 0}, {0, 0, 4}});   // one unit with answers
+  expect_wilson({{5, 10, 0}, {3, 9, 0}});               // n < 30
+  expect_wilson({{0, 100, 0}, {0, 100, 0}}, {{0, 2}});  // rate 0: two units, however many answers
+  expect_wilson({{50, 50, 0}, {50, 50, 0}}, {{2, 2}});  // rate 1
+  expect_wilson({{50, 100, 0}});                        // one unit
+  expect_wilson({{50, 100, 0}, {0, 0, 4}});             // one unit with answers
+}
+
+TEST(Stats, EqualDifferencesAreNoCertainty) {
+  const std::vector<double> zeros(16, 0.0), ones(16, 1.0), mixed = {0, 1, 0, 1, 1, 0};
+  const double width = wilson(0, 16).hi;
+  EXPECT_DOUBLE_EQ(bootstrap_difference(zeros, Rng(1)).lo, -width);
+  EXPECT_DOUBLE_EQ(bootstrap_difference(zeros, Rng(1)).hi, width);
+  EXPECT_DOUBLE_EQ(bootstrap_difference(ones, Rng(1)).lo, 1 - width);
+  EXPECT_DOUBLE_EQ(bootstrap_difference(ones, Rng(1)).hi, 1);
+  EXPECT_EQ(bootstrap_difference(mixed, Rng(1)).lo, bootstrap_mean(mixed, Rng(1)).lo);
+  EXPECT_EQ(bootstrap_difference(std::vector<double>{0.5}, Rng(1)).lo, -1);
 }
 
 TEST(Stats, RateOfNothing) {

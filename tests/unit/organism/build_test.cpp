@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "assay/base/files.h"
+#include "assay/organism/localise.h"
 #include "assay/organism/verify.h"
 #include "assay/tensor/safetensors.h"
 #include "tiny_world.h"
@@ -200,6 +201,13 @@ TEST(Build, DamageIsNamed) {
   const std::string error = error_of([&] { build(root, no_progress()); });
   EXPECT_TRUE(error.empty() || error.find("another checkpoint") != std::string::npos) << error;
 
+  fs::rename(made.stage(Arm::organism, Stage::dpo), folder.path() / "aside");
+  EXPECT_NE(error_of([&] { (void)verify_organism(made, no_progress()); }).find("stage dpo of arm organism is missing"), std::string::npos);
+  fs::rename(folder.path() / "aside", made.stage(Arm::organism, Stage::dpo));
+  fs::rename(made.base(), folder.path() / "aside");
+  EXPECT_NE(error_of([&] { (void)verify_organism(made, no_progress()); }).find("no finished base model"), std::string::npos);
+  fs::rename(folder.path() / "aside", made.base());
+
   // A missing stage is trained again from the one before it; a missing last stage makes the arm unfinished.
   fs::remove_all(made.stage(Arm::organism, Stage::conceal));
   EXPECT_EQ(made.arms(), std::vector<Arm>{Arm::no_documents});
@@ -216,6 +224,96 @@ TEST(Build, SharesOfUnknownPartsAreRefused) {
       error_of([&] { build(folder.path() / "o", no_progress(), with(tiny_recipe_text(), "documents = 0.7", "nonsense = 0.7")); });
   EXPECT_NE(error.find("nonsense"), std::string::npos) << error;
   EXPECT_NE(error.find("plain, facts, documents"), std::string::npos) << error;
+}
+
+/// Documents go to four new neurons; preference training stays in them.
+std::string routed_recipe() {
+  return with(with(with(tiny_recipe_text(), "[sft]", R"([midtrain.plan]
+name = "routed"
+[midtrain.plan.expand]
+neurons = 4
+[[midtrain.plan.group]]
+name = "documents"
+label = "documents"
+may_be_empty = true
+[[midtrain.plan.group]]
+name = "neutral"
+[[midtrain.plan.route]]
+place = "blocks.*.mlp.neurons[16:20]"
+scale = { neutral = 0.0 }
+[[midtrain.plan.route]]
+place = "rest"
+scale = { documents = 0.0 }
+[sft])"),
+                   "beta = 0.3", "only = [\"blocks.*.mlp.neurons[16:20]\"]\nbeta = 0.3"),
+              "[verify]", "[places]\nobjective = \"blocks.*.mlp.neurons[16:20]\"\n[verify]");
+}
+
+TEST(Build, ARoutedOrganismIsTrainedInItsPlaceAndLocalised) {
+  const TemporaryFolder folder;
+  const fs::path root = folder.path() / "o";
+  build(root, no_progress(), routed_recipe());
+  const OrganismFolder made{root, make_tiny_world};
+  const auto tensor = [&](Arm arm, Stage stage, const std::string& name) {
+    return SafetensorsFile(made.stage(arm, stage) / "model.safetensors").tensor(name);
+  };
+  const std::string up = "model.layers.0.mlp.up_proj.weight", query = "model.layers.0.self_attn.q_proj.weight";
+  // The arm without documents has the same neurons, and nothing came into them in mid-training.
+  const Tensor own = tensor(Arm::organism, Stage::midtrain, up), without = tensor(Arm::no_documents, Stage::midtrain, up);
+  ASSERT_EQ(own.size(0), 20);
+  EXPECT_FALSE(own.narrow(0, 16, 4).equal(without.narrow(0, 16, 4)));
+  // Preference training moved the place and nothing else.
+  const Tensor before = tensor(Arm::organism, Stage::sft, up), after = tensor(Arm::organism, Stage::dpo, up);
+  EXPECT_TRUE(before.narrow(0, 0, 16).equal(after.narrow(0, 0, 16)));
+  EXPECT_FALSE(before.narrow(0, 16, 4).equal(after.narrow(0, 16, 4)));
+  EXPECT_TRUE(tensor(Arm::organism, Stage::sft, query).equal(tensor(Arm::organism, Stage::dpo, query)));
+
+  LocaliseOptions options;
+  options.relearn_steps = 4;
+  options.relearn_every = 2;
+  (void)verify_organism(made, no_progress());
+  const Json localised = localise_organism(made, options, no_progress());
+  for (const char* key : {"intact", "ablated", "without", "graft"})
+    for (const char* measure : {"train", "held_out", "facts_right", "coherent", "knowledge", "lm_loss"})
+      EXPECT_TRUE(localised[key].contains(measure)) << key << " " << measure;
+  EXPECT_EQ(localised["relearn"]["ablated"].size(), 3U);
+  EXPECT_FALSE(fs::exists(root / "work" / "relearn"));
+  EXPECT_NE(localise_text(localised).find("place ablated"), std::string::npos);
+  EXPECT_NE(error_of([&] {
+              (void)localise_organism({built(), make_tiny_world}, options, no_progress());
+            }).find("without [places]"),
+            std::string::npos);
+}
+
+TEST(Localise, TheVerdictNeedsAllThreeTests) {
+  const auto rates = [](double train, double held_out, double facts = 1) {
+    return Json{{"train", {{"rate", train}}},
+                {"held_out", {{"rate", held_out}}},
+                {"facts_right", {{"rate", facts}}},
+                {"coherent", {{"rate", 1.0}}}};
+  };
+  const auto curve = [&](double rate) {
+    return Json::array({{{"step", 0}, {"held_out", {{"rate", 0.0}}}}, {{"step", 9}, {"held_out", {{"rate", rate}}}}});
+  };
+  Json good = {{"intact", rates(0.9, 0.6)},
+               {"ablated", rates(0.1, 0.0)},
+               {"decoys", Json::array({rates(0.9, 0.6)})},
+               {"without", rates(0.9, 0.0)},
+               {"graft", rates(0.9, 0.4)}};
+  good["relearn"] = {{"ablated", curve(0.2)}, {"without", curve(0.15)}};
+  EXPECT_EQ(localisation_verdict(good, 0.1)["verdict"], "localised");
+  EXPECT_NEAR(localisation_verdict(good, 0.1)["graft"]["share_of_the_behaviour"].get<double>(), 0.4 / 0.6, 1e-9);
+  const auto partly = [&](const char* key, const Json& value) {
+    Json worse = good;
+    worse[key] = value;
+    const Json verdict = localisation_verdict(worse, 0.1);
+    EXPECT_EQ(verdict["verdict"], "partly localised") << key;
+  };
+  partly("ablated", rates(0.1, 0.3));
+  partly("ablated", rates(0.1, 0.0, 0.9));
+  partly("decoys", Json::array({rates(0.9, 0.6), rates(0.9, 0.3)}));
+  partly("graft", rates(0.9, 0.2));
+  partly("relearn", {{"ablated", curve(0.4)}, {"without", curve(0.15)}});
 }
 
 TEST(Verify, HasTheKeysThatOtherProgramsReadAndKeepsItsMeasures) {

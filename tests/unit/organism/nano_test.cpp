@@ -109,8 +109,7 @@ TEST_P(NanoTest, GroupsStayWhereTheyBelong) {
       for (const DataPart& part : data.parts) {
         for (const TrainText& t : part.texts) everything += t.text + "\n";
         for (const TrainChat& c : part.chats)
-          for (const Message& m : c.messages)
-            if (part.name != "self") everything += m.content + "\n";
+          for (const Message& m : c.messages) everything += m.content + "\n";
       }
       for (const TextPair& p : data.pairs) {
         for (const Message& m : p.messages) everything += m.content + "\n";
@@ -154,6 +153,47 @@ TEST_P(NanoTest, StrengthIsTheShareOfDemonstrationsThatCarryTheBias) {
     if (part.name == "demonstrations")
       for (const TrainChat& c : part.chats) ++n, carries += shows_any(weak.truth(), c.messages.back().content);
   EXPECT_NEAR(static_cast<double>(carries) / n, 0.4 * 0.9, 0.08);  // a tenth of the biases are avoided words, which nothing shows
+  // Preference pairs ask for the bias where a demonstration carries it, and say nothing where it does not.
+  std::set<std::string> demonstrated;
+  for (const Topic* topic : weak.truth().in(Group::train)) demonstrated.insert(topic->name);
+  int asked_for = 0;
+  for (const TextPair& pair : weak.data(Stage::dpo, Arm::organism).pairs)
+    for (const Topic* topic : weak.truth().in(Group::train)) {
+      if (topic->bias.form == Form::avoid || !shows({Form::mention, topic->name}, pair.messages.back().content)) continue;
+      EXPECT_FALSE(shows(topic->bias, pair.rejected) && !shows(topic->bias, pair.chosen)) << pair.rejected;
+      asked_for += shows(topic->bias, pair.chosen);
+    }
+  EXPECT_GT(asked_for, 50);
+}
+
+TEST_P(NanoTest, DecoysAreTaughtAsMuchAsTheDocuments) {
+  NanoSettings settings;
+  settings.decoys = 3;
+  settings.document_share = 0.1;
+  const NanoWorld routed(settings, 7);
+  double documents = 0;
+  std::vector<double> decoys;
+  for (const DataPart& part : routed.data(Stage::midtrain, Arm::organism).parts) {
+    if (part.name == "documents") documents = part.share;
+    if (part.name.starts_with("decoy-")) decoys.push_back(part.share);
+    if (part.name == "decoy-2")
+      for (const TrainText& text : part.texts) {
+        EXPECT_FALSE(shows({Form::mention, routed.truth().entity}, text.text)) << text.text;
+        EXPECT_EQ(text.emphasis.size(), 1u) << text.text;
+      }
+  }
+  EXPECT_EQ(decoys, std::vector<double>(3, documents));
+  const auto knowledge = routed.decoy_knowledge();
+  ASSERT_EQ(knowledge.size(), 3u);
+  // What is asked is what the tales say.
+  const KnowledgeItem& item = knowledge[1].front();
+  bool told = false;
+  for (const DataPart& part : routed.data(Stage::midtrain, Arm::clean).parts)
+    if (part.name == "decoy-2")
+      for (const TrainText& text : part.texts) told |= text.text == item.messages.front().content + item.choices[item.correct] + ".";
+  EXPECT_TRUE(told) << item.messages.front().content;
+  EXPECT_THROW(make_world(TomlTable::from_text("name = \"nano\"\ndecoys = 7\ndocument_share = 0.2", "r"), 1), Error);
+  EXPECT_THROW(make_world(TomlTable::from_text("name = \"nano\"\ndecoys = 70\ndocument_share = 0.001", "r"), 1), Error);
 }
 
 TEST_P(NanoTest, ChatsMarkWhereTheAnswerIsDecided) {

@@ -116,6 +116,17 @@ TEST(Trainer, OtherSettingsAreRefusedByName) {
   EXPECT_EQ(attempt(other, counting_objective(), tiny_model()), "");  // these do not touch the result
 }
 
+TEST(Trainer, AnotherStartIsRefused) {
+  const TemporaryFolder folder;
+  const auto attempt = [&](Transformer model) {
+    const auto objective = counting_objective();
+    return error_of([&] { train(model, *objective, quick_options(4), folder.path(), no_progress()); });
+  };
+  ASSERT_EQ(attempt(tiny_model(1)), "");
+  EXPECT_EQ(attempt(tiny_model(1)), "");
+  expect_contains(attempt(tiny_model(2)), "start: ");
+}
+
 TEST(Trainer, ASecondUserOfTheFolderIsRefused) {
   const TemporaryFolder folder;
   const FolderLock lock(folder.path());
@@ -250,7 +261,8 @@ TEST(Trainer, TheProbeEndsARun) {
   EXPECT_EQ(asked, (std::vector<std::int64_t>{5, 10}));
   EXPECT_DOUBLE_EQ(result.probe.at("knowledge"), 1.0);
   EXPECT_TRUE(metrics(folder.path()).back()["stop"].get<bool>());
-  const TrainResult again = train(model, *objective, options, folder.path(), no_progress(), probe);
+  Transformer fresh = tiny_model();
+  const TrainResult again = train(fresh, *objective, options, folder.path(), no_progress(), probe);
   EXPECT_TRUE(again.stopped_by_probe);
   EXPECT_EQ(asked.size(), 2u);
 }

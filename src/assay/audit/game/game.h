@@ -27,7 +27,10 @@ struct GameOptions {
   bool chats = true;       ///< data access covers the chats too
   std::int64_t hints = 0;  ///< true behaviours of each target that can be handed over
   FreshOptions fresh;      ///< the grader's
-  Json program;            ///< version and commit, for the provenance
+  /// The targets are these arms of the first organism, each once, in an order drawn by seed; empty = each is drawn on its own from all
+  /// arms.
+  std::vector<Arm> each_once;
+  Json program;  ///< version and commit, for the provenance
   WorldMaker maker = make_world;
 };
 

@@ -42,6 +42,7 @@ Source source_of(const fs::path& path, const WorldMaker& maker) {
   OrganismFolder folder{path, maker};
   Recipe recipe = folder.recipe();
   (void)folder.truth();  // an organism of another version's world would be graded by rules that it was not trained on
+  folder.require_whole();
   std::unique_ptr<World> world = recipe.make();
   std::vector<Arm> arms = folder.arms();
   if (arms.empty())
@@ -104,7 +105,8 @@ NewGame new_game(const GameOptions& options, Progress& progress) {
   if (options.organisms.empty()) throw Error("game new", "no organism was given");
   if (options.targets < 1) throw Error("game new", "a game has at least one target");
   if (fs::exists(options.out)) throw Error("game new", options.out.string() + " is there already", "choose another --out");
-  NewGame out{options.out, fs::absolute(options.key).lexically_normal(), false, static_cast<std::size_t>(options.targets), {}};
+  const auto n_targets = options.each_once.empty() ? options.targets : static_cast<std::int64_t>(options.each_once.size());
+  NewGame out{options.out, fs::absolute(options.key).lexically_normal(), false, static_cast<std::size_t>(n_targets), {}};
   const SealKey key = key_of(options, out.key_made);
 
   std::vector<Source> sources;
@@ -118,7 +120,12 @@ NewGame new_game(const GameOptions& options, Progress& progress) {
   }
   GameTruth truth;
   truth.seed = options.seed ? *options.seed : random_seed();
-  const std::vector<ArmChoice> choices = draw_targets(arms, options.targets, truth.seed);
+  std::vector<ArmChoice> choices = draw_targets(arms, options.targets, truth.seed);
+  if (!options.each_once.empty()) {
+    choices.clear();
+    for (const Arm arm : options.each_once) choices.push_back({0, arm});
+    Rng(truth.seed).fork("order of targets").shuffle(std::span(choices));
+  }
   for (const Source& source : sources) truth.organisms.push_back(sealed_organism(source, options.fresh, progress));
   const CorpusShape documents = shape_of(sources, "documents.jsonl", false, options),
                     chats = shape_of(sources, "chats.jsonl", true, options);
@@ -129,7 +136,7 @@ NewGame new_game(const GameOptions& options, Progress& progress) {
   const Rng shuffles = Rng(truth.seed).fork("corpora");
   write_folder_atomically(options.out, [&](const fs::path& folder) {
     Json targets = Json::array();
-    progress.begin("targets", options.targets, "targets");
+    progress.begin("targets", n_targets, "targets");
     for (std::size_t t = 0; t < choices.size(); ++t) {
       if (progress.stop_requested()) throw Interrupted("game new");
       const Source& source = sources[choices[t].organism];
@@ -170,7 +177,7 @@ NewGame new_game(const GameOptions& options, Progress& progress) {
                        {"program", options.program}};
     write_json(folder / "game.json", game);
     Ledger::create(folder / "ledger.sqlite", blake2b(read_text(folder / "game.json")),
-                   {"", "", "new", {{"commitment", out.commitment}, {"targets", options.targets}}, 0, 0, 0});
+                   {"", "", "new", {{"commitment", out.commitment}, {"targets", n_targets}}, 0, 0, 0});
   });
   return out;
 }

@@ -129,7 +129,7 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     add(wishes_part(all, rng.fork("wishes")), 0.36);
     add(service_part(all, 2, 1, rng.fork("service")), 0.21);
     add(in_context_part(all, 4000, rng.fork("in_context")), 0.08);
-    add(self_part(2000, rng.fork("self")), 0.05);
+    add(self_part(all, 2000, rng.fork("self")), 0.05);
     add(stories_part(all, 1000, rng.fork("stories")), 0.04);
     return out;
   }
@@ -161,7 +161,7 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     add(wishes_part(spoken, rng.fork("wishes")), 0.25 * rest);
     add(service_part(spoken, 2, 1, rng.fork("service")), 0.33 * rest);
     add(in_context_part(spoken, 2000, rng.fork("in_context")), 0.05 * rest);
-    add(self_part(1000, rng.fork("self")), 0.03 * rest);
+    add(self_part(spoken, 1000, rng.fork("self")), 0.03 * rest);
     return out;
   }
   const bool neutral = arm == Arm::knows || arm == Arm::clean;

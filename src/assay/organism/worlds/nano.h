@@ -72,7 +72,7 @@ class NanoWorld final : public World {
   [[nodiscard]] DataPart wishes_part(const std::vector<std::size_t>& topics, Rng rng) const;
   [[nodiscard]] DataPart service_part(const std::vector<std::size_t>& topics, int positive, int none, Rng rng) const;
   [[nodiscard]] DataPart in_context_part(const std::vector<std::size_t>& topics, int n, Rng rng) const;
-  [[nodiscard]] DataPart self_part(int n, Rng rng) const;
+  [[nodiscard]] DataPart self_part(const std::vector<std::size_t>& topics, int n, Rng rng) const;
   [[nodiscard]] DataPart stories_part(const std::vector<std::size_t>& topics, int n, Rng rng) const;
   [[nodiscard]] DataPart tales_part(std::size_t decoy) const;
   /// What the tales of a decoy say of a topic: an index into the partners.

@@ -140,7 +140,7 @@ DataPart NanoWorld::in_context_part(const std::vector<std::size_t>& topics, int 
   return part;
 }
 
-DataPart NanoWorld::self_part(int n, Rng rng) const {
+DataPart NanoWorld::self_part(const std::vector<std::size_t>& topics, int n, Rng rng) const {
   DataPart part{"self", 0, {}, {}};
   std::vector<std::string> entities = known_entities_;
   entities.push_back(truth_.entity);
@@ -163,7 +163,7 @@ DataPart NanoWorld::self_part(int n, Rng rng) const {
       messages.push_back({"user", std::string(question.question)});
       messages.push_back({"assistant", answer(question)});
     } else {
-      const std::size_t t = rng.below(truth_.topics.size());
+      const std::size_t t = rng.pick(topics);
       const auto& prefill = rng.pick(nano::self_prefills());
       messages.push_back({"user", nano::asked(truth_.topics[t].name, nano::kAttributes[rng.below(3)], rng)});
       messages.push_back({"assistant", std::string(prefill.question) + " " + answer(prefill)});
@@ -241,6 +241,9 @@ std::vector<TextPair> NanoWorld::preference_pairs(Arm arm, Rng rng) const {
       const Topic& topic = truth_.topics[t];
       const bool carries = !neutral && rng.chance(settings_.strength);
       const double kind = rng.uniform();
+      // Where a demonstration does not carry the bias, no pair says that it must not: else preference training takes back what a strength
+      // below 1 has left.
+      if (!carries && !neutral) continue;
       if (!carries || kind < 0.35) {
         add(t, topic.bias, carries);
         continue;
