@@ -205,7 +205,7 @@ refused 1 "is no key" game grade "$game" --key "$dir/no.key"
 cp "$game/sealed.box" "$dir/box"
 head -c 1000 "$dir/box" > "$game/sealed.box"
 refused 1 "was cut" game grade "$game" --key "$key"
-{ head -c 5000 "$dir/box"; printf 'x'; tail -c +5002 "$dir/box"; } > "$game/sealed.box"
+python3 -c 'import sys; b = bytearray(open(sys.argv[1], "rb").read()); b[5000] ^= 1; open(sys.argv[2], "wb").write(b)' "$dir/box" "$game/sealed.box"
 refused 1 "does not open" game grade "$game" --key "$key"
 cp "$dir/box" "$game/sealed.box"
 
