@@ -75,6 +75,18 @@ def metrics(r):
 assert metrics(whole) == metrics(parts) == metrics(merged)
 PY
 
+# Every method where nothing is labelled, and where only wrong labels are there.
+sed 's/^methods = .*/methods = ["base", "control", "placebo", "filter", "era", "demix", "sgtm", "gram", "rmu", "grad_diff", "npo", "max_ent", "undo"]/
+  s/^label_rates = .*/label_rates = [0.0]\nwrong_rates = [0.0, 0.2]/; s/^seeds = 2/seeds = 1/' "$dir/tiny.toml" > "$dir/none.toml"
+for m in control placebo; do sed -n '/method.era/,$p' "$dir/tiny.toml" | sed "s/method.era/method.$m/" >> "$dir/none.toml"; done
+"$assay" --json --quiet --threads 1 route compare "$dir/none.toml" --out "$dir/none" | python3 -c '
+import json, sys
+r = json.load(sys.stdin)
+assert len(r["methods"]) == 2 + 2 * 11 and not r["failed"], r["failed"]
+m = {(s["method"], s["wrong_rate"]): s["metrics"] for s in r["methods"]}
+assert m["rmu", 0]["unlearning"]["mean"] == 0 != m["rmu", 0.2]["unlearning"]["mean"]
+assert m["filter", 0]["forget"]["mean"] == m["base", 0]["forget"]["mean"] != m["filter", 0.2]["forget"]["mean"]' || fail "no labels"
+
 refused() { local code=$1 what=$2; shift 2; local rc=0; "$assay" --json --quiet --threads 1 route "$@" > "$dir/err" 2>&1 || rc=$?
   [ $rc = "$code" ] && grep -q "$what" "$dir/err" || fail "exit $rc instead of $code with '$what': $(head -c 500 "$dir/err")"; }
 with() { sed "$1" "$dir/tiny.toml" > "$dir/bad.toml"; }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
+#include <set>
 #include <thread>
 
 #include "assay/base/files.h"
@@ -30,11 +32,25 @@ routing::CompareConfig compare_config(const CompareArguments& a, const Context& 
   return config;
 }
 
-/// Results, table and report of the cells in these folders.
-void finish_comparison(const Context& context, const std::vector<fs::path>& folders, const fs::path& out, std::size_t missing,
-                       const std::string& name, const std::string& command) {
+/// Cells of settings that lack a seed which others have.
+std::size_t missing_seeds(const Json& results) {
+  std::set<std::uint64_t> all;
+  std::size_t there = 0, settings = 0;
+  for (const char* kind : {"methods", "reference"}) {
+    for (const Json& setting : results[kind]) {
+      ++settings;
+      for (const Json& seed : setting["seeds"]) all.insert(seed.get<std::uint64_t>()), ++there;
+    }
+  }
+  return settings * all.size() - there;
+}
+
+/// Results, table and report of the cells in these folders. missing: of the grid, where that is known.
+void finish_comparison(const Context& context, const std::vector<fs::path>& folders, const fs::path& out,
+                       std::optional<std::size_t> of_grid, const std::string& name, const std::string& command) {
   const std::vector<Json> cells = routing::read_cells(folders);
   Json results = routing::compare_results(cells);
+  const std::size_t missing = of_grid ? *of_grid : missing_seeds(results);
   results["name"] = name;
   results["missing"] = missing, results["identity"] = cells.front()["identity"], results["assay"] = version_json();
   results["command"] = command;
@@ -57,9 +73,12 @@ void run_cells(const std::vector<CompareCell>& cells, const routing::CompareConf
   alone.runtime.threads = 1;
   alone.start();
   const routing::Comparison comparison(config, *context.progress);
-  for (const CompareCell& cell : cells) {
-    context.progress->note(cell.name());
-    (void)comparison.run(cell, out, *context.progress);
+  const double begin = wall_seconds();
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    const double each = (wall_seconds() - begin) / static_cast<double>(std::max<std::size_t>(i, 1));
+    context.progress->note(fmt::format("{} ({} of {}{})", cells[i].name(), i + 1, cells.size(),
+                                       i > 0 ? fmt::format(", {:.0f} min left", each * static_cast<double>(cells.size() - i) / 60) : ""));
+    (void)comparison.run(cells[i], out, *context.progress);
   }
 }
 
@@ -140,7 +159,7 @@ void add_route_compare(CLI::App& route, Context& context) {
   on_run(*merge, [m, &context] {
     std::string command = "assay route merge";
     for (const std::string& folder : m->folders) command += " " + folder;
-    finish_comparison(context, {m->folders.begin(), m->folders.end()}, m->out, 0, "compare", command);
+    finish_comparison(context, {m->folders.begin(), m->folders.end()}, m->out, std::nullopt, "compare", command);
   });
 }
 

@@ -1,5 +1,5 @@
 // grad_diff, npo, max_ent: losses on a plain model. Numbers: forget_weight = 1, retain_weight = 1, beta = 0.1 (npo), steps = a twentieth of
-// the main training's, lr = a tenth of the main training's.
+// the main training's, lr = a tenth (npo) or a fortieth (the others, which know no bound) of the main training's.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
@@ -108,7 +108,7 @@ MethodRun run_forget(const TomlTable& numbers, const MethodContext& context, For
   o.forget_weight = numbers.number("forget_weight", o.forget_weight);
   o.retain_weight = numbers.number("retain_weight", o.retain_weight);
   if (loss == ForgetLoss::npo) o.beta = numbers.number("beta", o.beta);
-  const TrainOptions options = post_hoc_options(numbers, context, 0.05, 0.1);
+  const TrainOptions options = post_hoc_options(numbers, context, 0.05, loss == ForgetLoss::npo ? 0.1 : 0.025);
   numbers.done();
   MethodRun run = plain_model(context);
   UnlearningData data = unlearning_data(context);

@@ -23,7 +23,7 @@ struct UnlearningData {
 struct RmuOptions {
   std::int64_t layer = 1;
   double steering = 6.0;  ///< length of the vector over the mean length of the activations
-  double retain_weight = 200.0;
+  double retain_weight = 10.0;
 };
 std::unique_ptr<Objective> make_rmu_objective(UnlearningData data, RmuOptions options);
 /// Every parameter but W_out of the blocks before `layer`, by name.
