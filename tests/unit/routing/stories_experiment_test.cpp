@@ -1,0 +1,88 @@
+// Configurations of the stories' experiment, names of runs, and what finished runs are summed up to.
+#include <gtest/gtest.h>
+
+#include "../error_of.h"
+#include "assay/base/files.h"
+#include "assay/base/stats.h"
+#include "assay/routing/experiments/steer.h"
+#include "assay/routing/experiments/stories_results.h"
+
+namespace assay::routing {
+namespace {
+
+StoriesExperiment stories_of(const std::string& text) {
+  const TomlTable table = TomlTable::from_text(text, "stories.toml");
+  StoriesExperiment e = stories_experiment_from(table, "folder");
+  table.done();
+  return e;
+}
+
+TEST(StoriesExperiment, PresetsSweepsAndTheRecipeAreConfigurations) {
+  std::string text = stories_preset("small");
+  for (const char* sweep : {"labels", "original", "places", "leaks"}) text += stories_sweep(sweep);
+  const StoriesExperiment small = stories_of(text);
+  EXPECT_EQ(small.methods.size(), 6U + 9U + 4U + 2U + 1U);
+  EXPECT_EQ(small.methods[2].name, "era");
+  EXPECT_EQ(small.methods[2].settings.numbers.to_json(), Json({{"coherence_evaluation", 200}}));
+  EXPECT_EQ(small.methods[6].name, "era-0.1");
+  EXPECT_DOUBLE_EQ(small.methods[6].labels.forget_rate, 0.1);
+  EXPECT_EQ(small.methods[7].settings.numbers.to_json(), Json::object());  // filter has no such number
+  EXPECT_EQ(stories_of(stories_preset("quick")).retrain.k, (std::vector<std::int64_t>{1, 16}));
+  const StoriesExperiment paper = stories_of(read_text(std::string(ASSAY_SOURCE_DIR) + "/recipes/tinystories-era.toml"));
+  EXPECT_EQ(paper.data.corpus.rule, kForestRule);
+  EXPECT_EQ(paper.data.files.front(), fs::path("folder/stories.jsonl"));
+  EXPECT_EQ(paper.budget.options.steps, 5000);
+  EXPECT_EQ(paper.model.to_json()["d_mlp"], 2048);
+}
+
+TEST(StoriesExperiment, RefusesWhatItCannotDo) {
+  const std::string head = "[data]\nvalidation = 9\n[retrain]\nk = [4]\n", base = "[[method]]\nname = \"base\"\n";
+  EXPECT_EQ(error_of([&] { stories_of(head + base); }), "");
+  const std::pair<std::string, const char*> wrong[] = {{head, "no [[method]]"},
+                                                       {head + base + base, "two methods"},
+                                                       {head + "[[method]]\nname = \"a b\"\n", "letters"},
+                                                       {head + "[[method]]\nname = \"magic\"\n", "methods: base"},
+                                                       {head + "every = 0\n" + base, "1 or more"},
+                                                       {"[data]\nvalidation = 4\n[retrain]\nk = [4]\n" + base, "none to measure on"},
+                                                       {"[retrain]\nk = [1.5]\n" + base, "whole numbers"},
+                                                       {"[data]\nconcept = \"moon\"\n" + base, "no theme"},
+                                                       {"magic = 1\n" + head + base, "magic"}};
+  for (const auto& [text, message] : wrong) EXPECT_TRUE(contains(error_of([&] { stories_of(text); }), message)) << text;
+}
+
+TEST(StoriesExperiment, RunsByName) {
+  const auto runs = stories_runs(stories_of("seeds = 2\n" + stories_preset("quick").substr(11)), 7);
+  ASSERT_EQ(runs.size(), 12U);
+  EXPECT_EQ(runs[2].name(), "era:7");
+  EXPECT_EQ(runs[11].name(), "placebo:8");
+  EXPECT_EQ(parse_stories_run("era-0.5:8").method, "era-0.5");
+  for (const char* bad : {"", "era", ":1", "era:", "era:x", "era:1x"}) EXPECT_NE(error_of([&] { parse_stories_run(bad); }), "") << bad;
+}
+
+Json setting_of(const std::string& name, const Json& seeds, const Json& values) {
+  Json s = {{"name", name}, {"seeds", seeds}};
+  s["metrics"]["forget_after"]["seeds"] = values;
+  return s;
+}
+
+TEST(StoriesExperiment, EquivalenceNeedsTheWholeIntervalWithinTheMargin) {
+  const Json settings = {setting_of("base", {1, 2, 3}, {1.0, 1.1, 1.2}), setting_of("control", {2, 3, 4}, {1.11, 1.23, 9.0})};
+  const Json e = stories_equivalence(settings, "base", "control", 0.5);
+  const Interval ci = t_interval(std::vector<double>{0.01, 0.03});  // of the two common seeds
+  EXPECT_NEAR(e["mean"].get<double>(), 0.02, 1e-12);
+  EXPECT_NEAR(e["ci90"][1].get<double>(), ci.hi, 1e-9);
+  EXPECT_TRUE(e["equivalent"].get<bool>());
+  EXPECT_FALSE(stories_equivalence(settings, "base", "control", ci.hi - 1e-6)["equivalent"].get<bool>());
+  EXPECT_TRUE(stories_equivalence(settings, "base", "era", 0.5).is_null());
+}
+
+TEST(Steer, OptionsAreChecked) {
+  const auto options = [](const std::string& text) { return steer_options_from(TomlTable::from_text(text, "steer")); };
+  EXPECT_EQ(options("token = \" tree\"\nstrengths = [1]\n").token, " tree");
+  EXPECT_NE(error_of([&] { options("samples = 0\n"); }), "");
+  EXPECT_TRUE(contains(error_of([&] { options("tokn = \" tree\"\n"); }), "tokn"));
+  EXPECT_EQ(stories_of(steer_preset("small").substr(0, steer_preset("small").find("[steer]")) + "[[method]]\nname = \"base\"\n").seeds, 3);
+}
+
+}  // namespace
+}  // namespace assay::routing
