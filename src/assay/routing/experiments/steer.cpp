@@ -32,10 +32,10 @@ struct SteerPlaces {
 
 SteerPlaces places_of(const SteerOptions& o, const ModelConfig& shape, const Tokenizer& tokenizer) {
   SteerPlaces p{o.layers, o.at, 0};
-  if (p.layers.empty()) {  // the paper's 6-18 of 20
-    const auto first = (6 * shape.n_layers) / 20, last = std::max(first, (18 * shape.n_layers) / 20 - 1);
-    p.layers = fmt::format("{}-{}", first, last);
-  }
+  // The paper's mask lies behind blocks 6-18 of 20. The one block that it leaves open would be a quarter of a model of four, where
+  // little came of it (docs/reference/steer.md).
+  if (p.layers.empty())
+    p.layers = fmt::format("{}-{}", std::min(std::max<std::int64_t>(1, 6 * shape.n_layers / 20), shape.n_layers - 1), shape.n_layers - 1);
   const Place place = parse_place("blocks." + p.layers + ".hook_resid_post", shape, {}, "[steer] layers");
   if (p.at < 0) p.at = place.layers.front();
   if (p.at >= shape.n_layers) throw Error("steer", fmt::format("[steer] at is {}, the model has {} layers", p.at, shape.n_layers));

@@ -12,7 +12,7 @@ namespace assay::routing {
 /// of the residual stream behind some middle blocks passes gradient. That dimension then stands for the token and what is like it.
 struct SteerOptions {
   std::string token = " forest";                  ///< one token of the vocabulary; mind the leading space
-  std::string layers;                             ///< of the mask; empty: the middle ones, as the paper's 6-18 of 20
+  std::string layers;                             ///< of the mask; empty: from three tenths of the depth to the last block
   std::int64_t at = -1;                           ///< the block behind which the scalar is added; -1: the first of the mask
   std::vector<double> strengths = {0, .5, 1, 2};  ///< of steering, in mean norms of the residual stream there
   std::int64_t samples = 40, max_new = 60;
