@@ -62,9 +62,9 @@ void finish_comparison(const Context& context, const std::vector<fs::path>& fold
   double cpu_s = 0;
   for (const Json& cell : cells)
     if (cell.contains("training")) cpu_s += cell["training"]["cell_cpu_s"].get<double>();
-  context.print(results, routing::compare_table(results) + fmt::format("\n{} cells, {:.0f} CPU-seconds, {} failed, {} missing; the report is {}\n",
-                                                                       cells.size(), cpu_s, results["failed"].size(), missing,
-                                                                       (out / "report.html").string()));
+  context.print(results, routing::compare_table(results) +
+                             fmt::format("\n{} cells, {:.0f} CPU-seconds, {} failed, {} missing; the report is {}\n", cells.size(), cpu_s,
+                                         results["failed"].size(), missing, (out / "report.html").string()));
 }
 
 /// One after the other, in this process, single-threaded: so that a cell has the same bits wherever it runs.
@@ -106,8 +106,10 @@ void compare_methods(const CompareArguments& a, const Context& context) {
   for (const bool plain : {true, false}) {
     std::vector<CompareCell> missing;
     for (const CompareCell& cell : asked)
-      if (is_plain(cell) == plain && !routing::has_cell(cell, out)) missing.push_back(cell);
-      else if (is_plain(cell) == plain) ++done;
+      if (is_plain(cell) == plain && !routing::has_cell(cell, out))
+        missing.push_back(cell);
+      else if (is_plain(cell) == plain)
+        ++done;
     if (missing.empty()) continue;
     context.progress->note(fmt::format("{} cells to do, {} done", missing.size(), done));
     if (jobs == 1) {
@@ -116,18 +118,21 @@ void compare_methods(const CompareArguments& a, const Context& context) {
     }
     std::vector<Process> processes;
     for (std::size_t j = 0; j < std::min<std::size_t>(static_cast<std::size_t>(jobs), missing.size()); ++j) {
-      std::vector<std::string> argv = {own_program(), "route", "compare", a.config, "--out", a.out, "--dtype", context.dtype, "--seed",
-                                       std::to_string(context.seed), "--threads", "1", "--relay"};
+      std::vector<std::string> argv = {own_program(), "route",   "compare",     a.config, "--out",
+                                       a.out,         "--dtype", context.dtype, "--seed", std::to_string(context.seed),
+                                       "--threads",   "1",       "--relay"};
       if (a.quick) argv.push_back("--quick");
-      for (std::size_t i = j; i < missing.size(); i += static_cast<std::size_t>(jobs)) argv.insert(argv.end(), {"--cell", missing[i].name()});
+      for (std::size_t i = j; i < missing.size(); i += static_cast<std::size_t>(jobs))
+        argv.insert(argv.end(), {"--cell", missing[i].name()});
       processes.push_back({fmt::format("job {}", j + 1), argv});
     }
     run_processes(processes, jobs, *context.progress);
   }
   std::size_t missing = 0;
   for (const CompareCell& cell : all) missing += routing::has_cell(cell, out) ? 0 : 1;
-  finish_comparison(context, {out}, out, missing, config.name,
-                    fmt::format("assay route compare {}{} --seed {} --dtype {}", a.config, a.quick ? " --quick" : "", context.seed, context.dtype));
+  finish_comparison(
+      context, {out}, out, missing, config.name,
+      fmt::format("assay route compare {}{} --seed {} --dtype {}", a.config, a.quick ? " --quick" : "", context.seed, context.dtype));
 }
 
 }  // namespace

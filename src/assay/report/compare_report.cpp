@@ -19,8 +19,8 @@ double compare_number(const Json& value) { return value.is_number() ? value.get<
 
 std::string compare_colour(const std::string& method) {
   static const std::map<std::string, std::string> colours = {
-      {"base", "#7a7a7a"}, {"control", "#a9a9a9"}, {"placebo", "#b58900"},   {"filter", "#009e73"}, {"era", "#c2410c"},
-      {"sgtm", "#0072b2"}, {"gram", "#56b4e9"},    {"rmu", "#cc79a7"},       {"demix", "#8b5cf6"},  {"grad_diff", "#be123c"},
+      {"base", "#7a7a7a"}, {"control", "#a9a9a9"}, {"placebo", "#b58900"}, {"filter", "#009e73"}, {"era", "#c2410c"},
+      {"sgtm", "#0072b2"}, {"gram", "#56b4e9"},    {"rmu", "#cc79a7"},     {"demix", "#8b5cf6"},  {"grad_diff", "#be123c"},
       {"npo", "#d97706"},  {"max_ent", "#4d7c0f"}, {"undo", "#0f766e"}};
   const auto found = colours.find(method);
   return found == colours.end() ? "#444b54" : found->second;
@@ -131,7 +131,8 @@ std::string trade_off(const std::vector<const Json*>& settings) {
 std::vector<const Json*> at_rates(const Json& results, double rate, double wrong) {
   std::vector<const Json*> of;
   for (const Json& s : results["methods"])
-    if (!s["takes_labels"].get<bool>() || (compare_number(s["label_rate"]) == rate && compare_number(s["wrong_rate"]) == wrong)) of.push_back(&s);
+    if (!s["takes_labels"].get<bool>() || (compare_number(s["label_rate"]) == rate && compare_number(s["wrong_rate"]) == wrong))
+      of.push_back(&s);
   return of;
 }
 
@@ -204,9 +205,10 @@ std::string compare_report(const Json& results) {
     wrongs.insert(compare_number(s["wrong_rate"])), label_rates.insert(compare_number(s["label_rate"]));
   }
   std::string body = "<h1>Taking a concept out of a language model: methods under one protocol</h1>";
-  body += element("p", "lede",
-                  "Every method trains on the same stories with the same budget and sees the same labels. Afterwards its forget loss should "
-                  "be high, also after calibration and re-learning, and its retain loss as low as a plain model's.");
+  body +=
+      element("p", "lede",
+              "Every method trains on the same stories with the same budget and sees the same labels. Afterwards its forget loss should "
+              "be high, also after calibration and re-learning, and its retain loss as low as a plain model's.");
   body += element("p", "caption wide",
                   escape(dump(training["steps"]) + " steps of " + dump(training["batch_tokens"]) + " tokens, lr " + dump(training["lr"]) +
                          "; data " + dump(identity["data"])));
@@ -225,12 +227,13 @@ std::string compare_report(const Json& results) {
                         {"leakage", "leakage"},
                         {"compute ratio", "compute_ratio"}},
                        true);
-  body += element("p", "caption",
-                  "Nats per token on held-out stories; 90 % t intervals over seeds, every seed on hover. Calibrated: after the best bias on the "
-                  "logits, fitted on the other half. Re-learnt: the lowest loss over rates, steps and numbers of stories. Like forget share: "
-                  "the share of the forget data with which a plain model gets as good; leakage: that over the share that was not labelled. "
-                  "Compute ratio: tokens with which a plain model reaches the retain loss, over those the method took (within the budgets "
-                  "that were tried).");
+  body += element(
+      "p", "caption",
+      "Nats per token on held-out stories; 90 % t intervals over seeds, every seed on hover. Calibrated: after the best bias on the "
+      "logits, fitted on the other half. Re-learnt: the lowest loss over rates, steps and numbers of stories. Like forget share: "
+      "the share of the forget data with which a plain model gets as good; leakage: that over the share that was not labelled. "
+      "Compute ratio: tokens with which a plain model reaches the retain loss, over those the method took (within the budgets "
+      "that were tried).");
   for (const auto& [wrong, rate] : rates) {
     const std::string title = fixed(100 * rate, 0) + " % of the forget stories labelled" +
                               (wrong > 0 ? ", " + fixed(100 * wrong, 0) + " % of the others wrongly" : "");

@@ -99,7 +99,8 @@ TEST(Evaluation, ReLearningIsTheSameForAllAndIsReportedOnTheOtherHalf) {
   EXPECT_EQ(mean_loss(model, data.forget.report, Precision::f32), before);
   auto greedy = few();
   greedy.relearn_k = {9};
-  EXPECT_NE(error_of([&] { (void)relearn(model, data, greedy, Precision::f32, Rng(7), no_progress()); }).find("there are 8"), std::string::npos);
+  EXPECT_NE(error_of([&] { (void)relearn(model, data, greedy, Precision::f32, Rng(7), no_progress()); }).find("there are 8"),
+            std::string::npos);
 }
 
 TEST(Evaluation, EverythingAtOnce) {
@@ -110,7 +111,8 @@ TEST(Evaluation, EverythingAtOnce) {
   EXPECT_NEAR(e.metrics.at("forget"), mean_loss(other, data.forget.report, Precision::f32), 1e-9);
   EXPECT_LE(e.metrics.at("calibrated.forget"), e.metrics.at("forget"));
   EXPECT_LT(e.metrics.at("relearn.forget"), e.metrics.at("forget"));
-  for (const char* name : {"int4.forget", "prune50.retain", "relearn.k6.forget", "relearn.steps2.forget", "context.none", "context.forget1"})
+  for (const char* name :
+       {"int4.forget", "prune50.retain", "relearn.k6.forget", "relearn.steps2.forget", "context.none", "context.forget1"})
     EXPECT_TRUE(e.metrics.contains(name)) << name;
   EXPECT_EQ(e.details["relearn"].size(), 8U);
   EXPECT_EQ(e.details["selectivity"].size(), 2U);
@@ -124,7 +126,8 @@ TEST(Evaluation, EverythingAtOnce) {
 TEST(Evaluation, OptionsAreChecked) {
   const auto options = [](const std::string& toml) { return evaluation_options_from(TomlTable::from_text(toml, "x.toml")); };
   EXPECT_EQ(options("relearn_k = [3]\nprune = []").relearn_k, std::vector<std::int64_t>{3});
-  for (const char* bad : {"sequences = 0", "relearn_lrs = []", "relearn_steps = [0]", "relearn_k = [1.5]", "prune = [1.0]", "bits = [1]", "x = 1"})
+  for (const char* bad :
+       {"sequences = 0", "relearn_lrs = []", "relearn_steps = [0]", "relearn_k = [1.5]", "prune = [1.0]", "bits = [1]", "x = 1"})
     EXPECT_NE(error_of([&] { (void)options(bad); }), "") << bad;
 }
 

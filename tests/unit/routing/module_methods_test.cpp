@@ -112,7 +112,9 @@ TEST(Gram, ModulesLearnTheirDomainAndProfilesCompose) {
     b.add(sequence("ant bee cat", "").example.ids);
     return b;
   }();
-  const auto profile = [&](const std::vector<std::string>& kept) { return keep_neurons(model, gram_profile(o, config.d_mlp, kept)).forward(batch); };
+  const auto profile = [&](const std::vector<std::string>& kept) {
+    return keep_neurons(model, gram_profile(o, config.d_mlp, kept)).forward(batch);
+  };
   EXPECT_LT((profile({"forget"}) - model.forward(batch)).abs().max().item<double>(), 1e-5);
   EXPECT_LT((profile({}) - letter_model().forward(batch)).abs().max().item<double>(), 1e-5);
   EXPECT_GT((profile({}) - model.forward(batch)).abs().max().item<double>(), 1e-3);

@@ -29,9 +29,9 @@ double metric(const Json& cell, const std::string& name) {
 
 /// The plain models of one seed.
 struct Plain {
-  std::map<std::string, double> base;                 // metrics of the one with everything
-  std::vector<std::pair<double, double>> by_share;    // share of forget data, calibrated forget loss
-  std::vector<std::pair<double, double>> by_tokens;   // log tokens, retain loss
+  std::map<std::string, double> base;                // metrics of the one with everything
+  std::vector<std::pair<double, double>> by_share;   // share of forget data, calibrated forget loss
+  std::vector<std::pair<double, double>> by_tokens;  // log tokens, retain loss
 };
 
 Plain plain_models(const std::vector<const Json*>& cells) {
@@ -46,7 +46,8 @@ Plain plain_models(const std::vector<const Json*>& cells) {
       by_share[1] = metric(*cell, "calibrated.forget");
       for (const auto& [name, value] : (*cell)["metrics"].items()) plain.base[name] = real(value);
     }
-    if (method == "filter" && real((*cell)["wrong_rate"]) == 0) by_share[1 - real((*cell)["label_rate"])] = metric(*cell, "calibrated.forget");
+    if (method == "filter" && real((*cell)["wrong_rate"]) == 0)
+      by_share[1 - real((*cell)["label_rate"])] = metric(*cell, "calibrated.forget");
   }
   plain.by_share.assign(by_share.begin(), by_share.end());
   plain.by_tokens.assign(by_tokens.begin(), by_tokens.end());
@@ -67,8 +68,7 @@ std::map<std::string, double> all_metrics(const Json& cell, const Plain& plain) 
     const double rate = real(cell["label_rate"]);
     if (rate < 1) m["leakage"] = m["forget_equivalent"] / (1 - rate);
   }
-  if (plain.by_tokens.size() > 1)
-    m["compute_ratio"] = std::exp(falls_to(plain.by_tokens, m["retain"])) / real(cell["training"]["tokens"]);
+  if (plain.by_tokens.size() > 1) m["compute_ratio"] = std::exp(falls_to(plain.by_tokens, m["retain"])) / real(cell["training"]["tokens"]);
   return m;
 }
 
@@ -95,7 +95,8 @@ Json setting(const std::vector<const Json*>& cells, const std::map<std::uint64_t
   for (const char* key : {"method", "label_rate", "wrong_rate", "budget"}) json[key] = first[key];
   json["takes_labels"] = takes_labels(first["method"].get<std::string>());
   json["seeds"] = seeds, json["metrics"] = metrics;
-  json["training"]["cpu_s"] = cpu_s / static_cast<double>(cells.size()), json["training"]["tokens"] = tokens / static_cast<double>(cells.size());
+  json["training"]["cpu_s"] = cpu_s / static_cast<double>(cells.size()),
+  json["training"]["tokens"] = tokens / static_cast<double>(cells.size());
   return json;
 }
 
@@ -116,7 +117,8 @@ void check(const CompareGrid& grid) {
   demand(once.size() == grid.methods.size(), "[grid] methods names a method twice");
   const auto shares = [&](const char* key, const std::vector<double>& values, bool zero) {
     for (const double v : values)
-      demand(v <= 1 && (zero ? v >= 0 : v > 0), fmt::format("[grid] {} holds {}, a share lies {} 0 and 1", key, v, zero ? "between" : "above"));
+      demand(v <= 1 && (zero ? v >= 0 : v > 0),
+             fmt::format("[grid] {} holds {}, a share lies {} 0 and 1", key, v, zero ? "between" : "above"));
   };
   shares("label_rates", grid.label_rates, true), shares("wrong_rates", grid.wrong_rates, true);
   shares("forget_shares", grid.forget_shares, true), shares("budgets", grid.budgets, false);
@@ -189,7 +191,8 @@ Json compare_results(const std::vector<Json>& cells) {
   std::map<std::uint64_t, Plain> plain;
   for (const auto& [seed, of] : by_seed) plain[seed] = plain_models(of);
   for (auto& [key, of] : groups) {
-    std::sort(of.begin(), of.end(), [](const Json* a, const Json* b) { return (*a)["seed"].get<std::uint64_t>() < (*b)["seed"].get<std::uint64_t>(); });
+    std::sort(of.begin(), of.end(),
+              [](const Json* a, const Json* b) { return (*a)["seed"].get<std::uint64_t>() < (*b)["seed"].get<std::uint64_t>(); });
     results[std::get<0>(key) ? "reference" : "methods"].push_back(setting(of, plain));
   }
   return results;

@@ -57,7 +57,8 @@ ConceptCorpus load_corpus(const CompareConfig& config, Progress& progress) {
   }
   std::vector<std::string> stories = read_stories(config.corpus.files);
   const auto n = std::min(stories.size(), static_cast<std::size_t>(kTokenizerStories));
-  const Tokenizer tokenizer = story_tokenizer({stories.begin(), stories.begin() + static_cast<std::ptrdiff_t>(n)}, config.corpus.vocabulary);
+  const Tokenizer tokenizer =
+      story_tokenizer({stories.begin(), stories.begin() + static_cast<std::ptrdiff_t>(n)}, config.corpus.vocabulary);
   return corpus_of_stories(std::move(stories), tokenizer, options, progress);
 }
 
@@ -106,8 +107,7 @@ CompareConfig read_compare_config(const fs::path& path) {
   for (const std::string& name : known) list += (list.empty() ? "" : ", ") + name;
   const auto demand = [&](const std::string& name, const std::string& where) {
     if (std::count(known.begin(), known.end(), name) > 0) return;
-    throw Error("route compare", table.where() + " " + where + " names '" + name + "', which is no method",
-                "methods: " + list);
+    throw Error("route compare", table.where() + " " + where + " names '" + name + "', which is no method", "methods: " + list);
   };
   for (const std::string& name : c.grid.methods) demand(name, "[grid] methods");
   for (const auto& [name, of] : c.numbers) demand(name, "[method]");
@@ -137,7 +137,8 @@ void claim_folder(const CompareConfig& config, const fs::path& out) {
   corpus["concept"] = config.corpus.world.concept_theme, corpus["concept_rate"] = config.corpus.world.concept_rate;
   corpus["seed"] = config.corpus.world.seed, corpus["stories"] = config.corpus.stories, corpus["vocabulary"] = config.corpus.vocabulary;
   corpus["max_tokens"] = config.corpus.options.max_tokens, corpus["rule"] = config.corpus.options.rule;
-  asked["model"] = config.model.to_json(), asked["training"] = training_json(config.training), asked["evaluation"] = to_json(config.evaluation);
+  asked["model"] = config.model.to_json(), asked["training"] = training_json(config.training),
+  asked["evaluation"] = to_json(config.evaluation);
   Json numbers = Json::object();
   for (const std::string& method : config.grid.methods) numbers[method] = Json::object();
   for (const auto& [method, table] : config.numbers) numbers[method] = table.to_json();
@@ -194,15 +195,16 @@ Json Comparison::run(const CompareCell& cell, const fs::path& out, Progress& pro
   EvaluationOptions evaluation = config_.evaluation;
   evaluation.losses_only = cell.reference;
   CompareCell plain{"base", 0, 0, cell.seed, 1, false};
-  const MethodContext context{corpus_,      {cell.label_rate, cell.wrong_rate}, shape_,   budget, cell.seed, work, progress,
-                              out / "work" / plain.name()};
+  const MethodContext context{corpus_,  {cell.label_rate, cell.wrong_rate}, shape_, budget, cell.seed, work,
+                              progress, out / "work" / plain.name()};
   try {
     const MethodSettings settings{cell.method, numbers == config_.numbers.end() ? TomlTable::from_text("", cell.method) : numbers->second};
     const MethodRun run = run_method(settings, context);
-    const Evaluation measured =
-        evaluate(run.before, run.after, held_out_, evaluation, budget.options.precision, Rng(config_.corpus.world.seed).fork("attacks"), progress);
+    const Evaluation measured = evaluate(run.before, run.after, held_out_, evaluation, budget.options.precision,
+                                         Rng(config_.corpus.world.seed).fork("attacks"), progress);
     for (const auto& [name, value] : measured.metrics) result["metrics"][name] = number(value);
-    result["training"] = {{"tokens", run.tokens}, {"cpu_s", run.cpu_s}, {"cell_cpu_s", cpu_seconds() - cpu}, {"wall_s", wall_seconds() - wall}};
+    result["training"] = {
+        {"tokens", run.tokens}, {"cpu_s", run.cpu_s}, {"cell_cpu_s", cpu_seconds() - cpu}, {"wall_s", wall_seconds() - wall}};
     result["details"] = measured.details;
     if (run.notes) result["notes"] = *run.notes;
   } catch (const Interrupted&) {
@@ -229,7 +231,8 @@ std::vector<Json> read_cells(const std::vector<fs::path>& folders) {
   std::map<std::string, Json> cells;
   std::map<std::string, fs::path> from;
   for (const fs::path& folder : folders) {
-    if (!fs::is_directory(folder / "cells")) throw Error("route merge", folder.string() + " holds no cells", "name folders that route compare wrote");
+    if (!fs::is_directory(folder / "cells"))
+      throw Error("route merge", folder.string() + " holds no cells", "name folders that route compare wrote");
     for (const auto& entry : fs::directory_iterator(folder / "cells")) {
       if (entry.path().extension() != ".json") continue;
       Json cell = read_json(entry.path());

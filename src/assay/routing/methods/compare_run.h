@@ -15,9 +15,9 @@ namespace assay::routing {
 struct CompareCorpus {
   std::vector<std::filesystem::path> files;  ///< empty = the world
   StoryWorldOptions world;
-  std::int64_t stories = 8000;      ///< of the world, for training
-  std::int64_t vocabulary = 1024;   ///< of the tokenizer that is trained on them
-  CorpusOptions options;            ///< validation sizes follow from the evaluation
+  std::int64_t stories = 8000;     ///< of the world, for training
+  std::int64_t vocabulary = 1024;  ///< of the tokenizer that is trained on them
+  CorpusOptions options;           ///< validation sizes follow from the evaluation
 };
 
 struct CompareConfig {

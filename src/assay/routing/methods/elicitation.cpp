@@ -89,7 +89,8 @@ const RelearnPoint* worst(const std::vector<RelearnPoint>& points, std::int64_t 
 std::vector<InContext> in_context(const Transformer& model, const HeldOut& data, const EvaluationOptions& options, Precision precision,
                                   const Rng& rng) {
   const auto half = std::min(longest(data.forget.attack), model.config.n_ctx) / 2;
-  if (half < 4 || std::any_of(options.shots.begin(), options.shots.end(), [&](std::int64_t n) { return half / n < 2; })) throw Error("evaluation", "the sequences are too short for stories in the context", "leave [evaluation] shots = [] empty");
+  if (half < 4 || std::any_of(options.shots.begin(), options.shots.end(), [&](std::int64_t n) { return half / n < 2; }))
+    throw Error("evaluation", "the sequences are too short for stories in the context", "leave [evaluation] shots = [] empty");
   const auto loss = [&](const std::vector<RoutedExample>& sequences, const std::vector<RoutedExample>& context) {
     return mean_loss(model, with_context(sequences, context, half), precision);
   };

@@ -16,7 +16,7 @@
 namespace assay::routing {
 namespace {
 
-constexpr std::int64_t kLossBatch = 4096;              // tokens of a pass
+constexpr std::int64_t kLossBatch = 4096;               // tokens of a pass
 constexpr std::int64_t kCalibrationLogits = 1LL << 24;  // logits of each side that the bias is fitted on
 constexpr int kScalingRounds = 25;
 constexpr double kPseudoTokens = 4;  // counted and expected of each token beforehand: what is seldom seen moves little
@@ -28,8 +28,7 @@ void each_batch(std::span<const RoutedExample> sequences, const Visit& visit) {
     LmBatch batch;
     do {
       batch.add(sequences[i++].example);
-    } while (i < sequences.size() &&
-             batch.tokens.n_tokens() + static_cast<std::int64_t>(sequences[i].example.ids.size()) <= kLossBatch);
+    } while (i < sequences.size() && batch.tokens.n_tokens() + static_cast<std::int64_t>(sequences[i].example.ids.size()) <= kLossBatch);
     visit(batch);
   }
 }
@@ -79,8 +78,9 @@ HeldOut held_out(const std::vector<RoutedExample>& forget, const std::vector<Rou
   const auto side = [&](const std::vector<RoutedExample>& all, const char* label) {
     const auto needed = attack + 2 * each;
     if (each < 1 || static_cast<std::int64_t>(all.size()) < needed)
-      throw Error("evaluation", fmt::format("{} held-out {} sequences, {} are needed ({} for attacks, two halves of {})", all.size(), label,
-                                            needed, attack, each),
+      throw Error("evaluation",
+                  fmt::format("{} held-out {} sequences, {} are needed ({} for attacks, two halves of {})", all.size(), label, needed,
+                              attack, each),
                   "hold out more, or lower [evaluation] sequences");
     const auto at = [&](std::int64_t i) { return all.begin() + i; };
     return HeldOut::Side{{at(0), at(attack)}, {at(attack), at(attack + each)}, {at(attack + each), at(needed)}};
@@ -103,7 +103,8 @@ EvaluationOptions evaluation_options_from(const TomlTable& table) {
     if (table.has(key)) to = table.numbers(key);
     for (const double value : to)
       if (!(value > 0 && value < highest))
-        throw Error("evaluation", fmt::format("{}: {} holds {}, expected numbers above 0 and below {}", table.where(), key, value, highest));
+        throw Error("evaluation",
+                    fmt::format("{}: {} holds {}, expected numbers above 0 and below {}", table.where(), key, value, highest));
   };
   o.sequences = table.integer("sequences", o.sequences);
   o.calibration_retain_weight = table.number("calibration_retain_weight", o.calibration_retain_weight);
@@ -200,7 +201,8 @@ Evaluation evaluate(const Transformer& before, const Transformer& after, const H
   losses("before.", before);
   losses("", after);
   for (const auto& [name, value] : e.metrics)
-    if (!std::isfinite(value)) throw Error("evaluation", fmt::format("the loss {} is {}", name, value), "the training diverged: lower its lr");
+    if (!std::isfinite(value))
+      throw Error("evaluation", fmt::format("the loss {} is {}", name, value), "the training diverged: lower its lr");
   const Tensor bias = fitted_logit_bias(after, data.forget.choose, data.retain.choose, options.calibration_retain_weight);
   e.metrics["calibrated.forget"] = loss_with_bias(after, data.forget.report, bias);
   e.metrics["calibrated.retain"] = loss_with_bias(after, data.retain.report, bias);

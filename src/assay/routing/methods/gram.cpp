@@ -71,7 +71,8 @@ Plan gram_plan(const GramOptions& o, const ModelConfig& config) {
   for (const auto& [domain, neurons] : o.domains) {
     std::string off;  // groups in which this module takes no part
     for (const GramGroup& g : groups)
-      if (std::count(g.modules.begin(), g.modules.end(), domain) == 0) off += fmt::format("{}\"{}\" = 0.0", off.empty() ? "" : ", ", g.name);
+      if (std::count(g.modules.begin(), g.modules.end(), domain) == 0)
+        off += fmt::format("{}\"{}\" = 0.0", off.empty() ? "" : ", ", g.name);
     const std::string module = fmt::format("blocks.*.mlp.neurons[{}:{}]", begin, begin + neurons);
     route(module, "exact", "all = 1.0");  // a gate alone would leave it to `rest`
     if (!off.empty()) route(module, "gate", off);

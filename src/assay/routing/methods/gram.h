@@ -11,7 +11,7 @@ namespace assay::routing {
 
 struct GramOptions {
   std::vector<std::pair<std::string, std::int64_t>> domains;  ///< label and neurons of its module
-  double spread = 0.3;      ///< p_as: the chance that data of a domain teach the core, too
+  double spread = 0.3;                                        ///< p_as: the chance that data of a domain teach the core, too
   double robustness = 0.5;  ///< p_cr: the chance that other data go through one of the modules, too, and teach it
   double unlabelled = 0.0;  ///< share of data without a domain's label that may be of any: all modules take part
 };

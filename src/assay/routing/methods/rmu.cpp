@@ -1,6 +1,6 @@
 // rmu: representation misdirection on a plain model. Numbers: layer = 5/8 of the layers (activations before this block; W_out of the blocks
-// before it moves), steering = 6, retain_weight = 10 (published: 200, over a tenth of the main training's steps; so little happens then with
-// small models), steps = a fifth of the main training's, lr = the main training's.
+// before it moves), steering = 6, retain_weight = 10 (published: 200, over a tenth of the main training's steps; so little happens then
+// with small models), steps = a fifth of the main training's, lr = the main training's.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 

@@ -1,5 +1,5 @@
-// sgtm. Numbers: strategy, neurons, heads, confident, mask_embeddings, batches, split_optimizer (SgtmOptions). Published: 64 neurons and one
-// head of 32 kept in each layer, confident 0.25, no split optimizer, batches by label. The biases that are added to the residual stream
+// sgtm. Numbers: strategy, neurons, heads, confident, mask_embeddings, batches, split_optimizer (SgtmOptions). Published: 64 neurons and
+// one head of 32 kept in each layer, confident 0.25, no split optimizer, batches by label. The biases that are added to the residual stream
 // learn nothing from forget data, nor do the norms within blocks (published: they do).
 #include "assay/routing/methods/sgtm.h"
 
@@ -27,7 +27,7 @@ std::string parameter_masks(const SgtmOptions& o, const ModelConfig& config) {
   if (o.heads > 0) plan += section("blocks.*.attn.heads[new]", "gate", "confident = 0.0");
   const bool biases = config.mlp_bias || config.attn_out_bias;
   if (!o.mask_embeddings && !biases) return plan;
-  plan += section("rest", "exact", "forget = 0.0");  // biases of the residual stream and the blocks' norms
+  plan += section("rest", "exact", "forget = 0.0");                    // biases of the residual stream and the blocks' norms
   plan += section("blocks.*.mlp.neurons[new]", "exact", "all = 1.0");  // a gate alone would leave them to `rest`
   if (o.heads > 0) plan += section("blocks.*.attn.heads[new]", "exact", "all = 1.0");
   if (o.mask_embeddings) return plan;
@@ -113,7 +113,8 @@ class Unsplit final : public Objective {
 }  // namespace
 
 Plan sgtm_plan(const SgtmOptions& o, const ModelConfig& config) {
-  if (o.neurons < 1 || o.heads < 0) throw Error("sgtm", fmt::format("neurons is {} and heads {}, expected 1 or more and 0 or more", o.neurons, o.heads));
+  if (o.neurons < 1 || o.heads < 0)
+    throw Error("sgtm", fmt::format("neurons is {} and heads {}, expected 1 or more and 0 or more", o.neurons, o.heads));
   if (!(o.confident > 0 && o.confident <= 1))
     throw Error("sgtm", fmt::format("confident is {}, must lie above 0 and not above 1", o.confident));
   std::string plan = fmt::format("name = \"sgtm\"\n[expand]\nneurons = {}\nheads = {}\n", o.neurons, o.heads);

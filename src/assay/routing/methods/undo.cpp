@@ -1,7 +1,7 @@
-// undo: unlearn, noise, distil (Lee et al. 2025). A plain model is unlearnt by max_ent (numbers of [unlearn]: as max_ent's), its weights are
-// mixed with noise, (1 - alpha) theta + alpha beta N, and it learns from its unlearnt self on retain data until its loss there is within
-// `tolerance` of the teacher's. Numbers: alpha = 0.5, beta = 0.1, tolerance = 0.05, steps = half of the main training's (at most), lr = the
-// main training's.
+// undo: unlearn, noise, distil (Lee et al. 2025). A plain model is unlearnt by max_ent (numbers of [unlearn]: as max_ent's), its weights
+// are mixed with noise, (1 - alpha) theta + alpha beta N, and it learns from its unlearnt self on retain data until its loss there is
+// within `tolerance` of the teacher's. Numbers: alpha = 0.5, beta = 0.1, tolerance = 0.05, steps = half of the main training's (at most),
+// lr = the main training's.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
@@ -20,7 +20,10 @@ namespace {
 class DistillationObjective final : public Objective {
  public:
   DistillationObjective(Transformer teacher, std::vector<Example> sequences, std::int64_t batch_tokens, std::uint64_t seed)
-      : teacher_(std::move(teacher)), seed_(seed), batch_tokens_(batch_tokens), stream_("retain", std::move(sequences), batch_tokens, seed) {}
+      : teacher_(std::move(teacher)),
+        seed_(seed),
+        batch_tokens_(batch_tokens),
+        stream_("retain", std::move(sequences), batch_tokens, seed) {}
 
   void prepare(const Transformer&, const TrainOptions& options, const std::filesystem::path&, Progress&) override {
     accumulate_ = options.accumulate;
