@@ -39,10 +39,10 @@ d_model = 128
 n_heads = 4
 n_ctx = 128
 [train]
-steps = 400
-batch_tokens = 2048
-lr = 2e-3
-warmup_steps = 20
+steps = 800
+batch_tokens = 1024
+lr = 3e-3
+warmup_steps = 40
 schedule = "cosine"
 final_lr_fraction = 0.1
 weight_decay = 0.1
