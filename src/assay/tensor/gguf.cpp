@@ -177,6 +177,7 @@ Tensor GgufFile::tensor(const std::string& name) const {
                     "; supported are F32, F16, BF16, Q4_0, Q4_1, Q8_0",
                 "convert the file to one of these types");
   Tensor out = at::empty(entry.shape, c10::kFloat);
+  if (out.numel() == 0) return out;
   float* y = out.data_ptr<float>();
   const auto* x = reinterpret_cast<const std::uint8_t*>(file_.bytes().data() + data_begin_ + entry.offset);
   const std::int64_t blocks = out.numel() / static_cast<std::int64_t>(type->values);
