@@ -38,7 +38,8 @@ PY
 "$assay" forward "$model" --text "count up" --capture blocks.0.hook_resid_post --out "$dir/acts.safetensors" --quiet --json > /dev/null
 python3 - "$dir/acts.safetensors" "$dir/x.safetensors" <<'PY'
 import sys
-data = open(sys.argv[1], "rb").read().replace(b'"blocks.0.hook_resid_post"', b'"x"                        ')
+name = b'"blocks.0.hook_resid_post"'
+data = open(sys.argv[1], "rb").read().replace(name, b'"x"'.ljust(len(name)))
 open(sys.argv[2], "wb").write(data)
 PY
 run sae encode "$dir/sae" --input "$dir/x.safetensors" --out "$dir/codes.safetensors" | grep -q '"rows":2' || fail "encode"
