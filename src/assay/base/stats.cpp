@@ -168,6 +168,15 @@ Json number(double value) {
   return value;
 }
 
+double real_of(const Json& value) { return value.is_number() ? value.get<double>() : kNan; }
+
+Json over_seeds(std::span<const double> seeds) {
+  const Interval ci = t_interval(seeds);
+  Json each = Json::array();
+  for (const double value : seeds) each.push_back(number(value));
+  return {{"mean", number(mean(seeds))}, {"ci90", {number(ci.lo), number(ci.hi)}}, {"seeds", each}};
+}
+
 Json to_json(const Rate& rate) {
   return Json{{"rate", number(rate.rate)},
               {"applied", rate.applied},

@@ -55,5 +55,9 @@ double standard_deviation(std::span<const double> values);
 Json to_json(const Rate& rate);
 /// Finite numbers as numbers; others as "nan", "inf", "-inf" (never null).
 Json number(double value);
+/// number() taken back: nan for what is no number.
+double real_of(const Json& value);
+/// {"mean", "ci90", "seeds"} of one value a seed; the interval is Student's t.
+Json over_seeds(std::span<const double> seeds);
 
 }  // namespace assay

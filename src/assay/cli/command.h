@@ -34,6 +34,8 @@ struct Context {
   void print(const Json& value, const std::string& text) const;
   /// What --dtype asks for.
   Precision precision() const;
+  /// --threads, or as many as there are cores: for commands that run processes side by side.
+  [[nodiscard]] int cores() const;
   /// Threads, device, allocator: commands that touch tensors call it first.
   void start() const;
 };
@@ -60,14 +62,14 @@ void add_audit(CLI::App& app, Context& context);
 void add_audit_latents(CLI::App& audit, Context& context);  // a part of add_audit
 void add_game(CLI::App& app, Context& context);
 void add_route(CLI::App& app, Context& context);
-void add_route_mnist(CLI::App& route, Context& context);      // a part of add_route
-void add_route_plan(CLI::App& route, Context& context);       // a part of add_route
-void add_route_edit(CLI::App& route, Context& context);       // a part of add_route
-void add_route_gridworld(CLI::App& route, Context& context);  // a part of add_route
+void add_route_mnist(CLI::App& route, Context& context);        // a part of add_route
+void add_route_plan(CLI::App& route, Context& context);         // a part of add_route
+void add_route_edit(CLI::App& route, Context& context);         // a part of add_route
+void add_route_gridworld(CLI::App& route, Context& context);    // a part of add_route
 void add_route_tinystories(CLI::App& route, Context& context);  // a part of add_route
-void add_route_steer(CLI::App& route, Context& context);  // a part of add_route
-void add_route_cifar100(CLI::App& route, Context& context);   // a part of add_route
-void add_route_compare(CLI::App& route, Context& context);    // a part of add_route
+void add_route_steer(CLI::App& route, Context& context);        // a part of add_route
+void add_route_cifar100(CLI::App& route, Context& context);     // a part of add_route
+void add_route_compare(CLI::App& route, Context& context);      // a part of add_route
 void add_demo(CLI::App& app, Context& context);
 
 /// Builds the whole command line. main() and the tests use it.

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <memory>
-#include <thread>
 
 #include "assay/audit/demo.h"
 #include "assay/base/files.h"
@@ -69,7 +68,7 @@ void add_demo(CLI::App& app, Context& context) {
     context.start();
     DemoOptions options;
     options.out = a->out;
-    options.jobs = a->jobs > 0 ? a->jobs : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    options.jobs = a->jobs > 0 ? a->jobs : context.cores();
     options.further_arms = a->arms;
     options.audit_samples = a->samples;
     options.clean_reference = a->clean && recipe.model_path.empty();

@@ -2,10 +2,12 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
 #include <map>
+#include <thread>
 
 #include "assay/base/processes.h"
 #include "assay/cli/command.h"
@@ -26,6 +28,10 @@ Precision Context::precision() const { return dtype == "f32" ? Precision::f32 : 
 void Context::refuse(const std::vector<std::string>& flags, const std::string& where) const {
   for (const std::string& flag : flags)
     if (given(flag)) throw UsageError("usage", flag + " has no effect here", where);
+}
+
+int Context::cores() const {
+  return runtime.threads > 0 ? runtime.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 void Context::start() const { start_runtime(runtime); }

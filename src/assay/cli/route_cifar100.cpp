@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <thread>
 
 #include "assay/base/files.h"
 #include "assay/base/processes.h"
@@ -30,7 +29,7 @@ routing::ResnetOptions resnet_options(const ResnetArguments& a, std::uint64_t se
 }
 
 void run_one_resnet(const ResnetArguments& a, const Context& context) {
-  const routing::ResnetRun run = routing::parse_resnet_run(a.run);
+  const routing::SettingRun run = routing::parse_setting_run(a.run);
   routing::run_resnet(routing::resnet_setting(run.setting), resnet_options(a, run.seed), routing::read_cifar100(a.data),
                       context.precision(), run.folder(a.out), *context.progress);
 }
@@ -39,12 +38,12 @@ void run_all_resnets(const ResnetArguments& a, const Context& context) {
   const fs::path out = a.out;
   const routing::CifarData data = routing::read_cifar100(a.data);
   fs::create_directories(out);
-  std::vector<routing::ResnetRun> runs;
+  std::vector<routing::SettingRun> runs;
   for (int s = 0; s < a.seeds; ++s)
     for (const int setting : a.settings)
       runs.push_back({routing::resnet_setting(setting).number, context.seed + static_cast<std::uint64_t>(s)});
   std::vector<Process> processes;
-  for (const routing::ResnetRun& run : runs) {
+  for (const routing::SettingRun& run : runs) {
     if (fs::exists(run.folder(out) / "run.json")) {  // it counts for the results: is it of this experiment?
       routing::run_resnet(routing::resnet_setting(run.setting), resnet_options(a, run.seed), data, context.precision(), run.folder(out),
                           *context.progress);
@@ -73,9 +72,7 @@ void run_all_resnets(const ResnetArguments& a, const Context& context) {
     if (a.quick) argv.push_back("--quick");
     processes.push_back({"setting " + std::to_string(run.setting) + ", seed " + std::to_string(run.seed), argv});
   }
-  run_processes(processes,
-                context.runtime.threads > 0 ? context.runtime.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency())),
-                *context.progress);
+  run_processes(processes, context.cores(), *context.progress);
 
   Json config = routing::resnet_identity(routing::resnet_setting(1), resnet_options(a, 0), data, context.precision());
   for (const char* of_a_run : {"setting", "seed", "l1", "routed", "data_sha256"}) config.erase(of_a_run);

@@ -4,7 +4,6 @@
 #include <memory>
 #include <optional>
 #include <set>
-#include <thread>
 
 #include "assay/base/files.h"
 #include "assay/base/processes.h"
@@ -99,8 +98,7 @@ void compare_methods(const CompareArguments& a, const Context& context) {
     if (is_plain(cell) && std::find(asked.begin(), asked.end(), cell) == asked.end()) asked.push_back(cell);
   const FolderLock lock(out);
   routing::claim_folder(config, out);
-  const int cores =
-      context.runtime.threads > 0 ? context.runtime.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int cores = context.cores();
   const int jobs = a.jobs > 0 ? a.jobs : cores;
   std::size_t done = 0;
   for (const bool plain : {true, false}) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <thread>
 
 #include "assay/base/files.h"
 #include "assay/base/processes.h"
@@ -60,8 +59,7 @@ void run_all_grids(const GridArguments& a, const Context& context) {
       routing::run_grid(grid_options(a, run, context), run.folder(out), *context.progress);  // of the same settings?
   }
   // Runs side by side, the cores shared among them: what a run gives does not depend on it.
-  const int cores =
-      context.runtime.threads > 0 ? context.runtime.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int cores = context.cores();
   const int jobs = std::max(1, std::min<int>(a.jobs > 0 ? a.jobs : cores, static_cast<int>(missing.size())));
   const std::vector<std::string> flags = grid_flags(a, context);
   std::vector<Process> processes;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <thread>
 
 #include "assay/base/files.h"
 #include "assay/base/processes.h"
@@ -40,10 +39,10 @@ fs::path image_folder(const SplitArguments& a, Progress& progress) {
 }
 
 /// A run for each process, each on one thread: what a run gives does not depend on what runs beside it.
-std::vector<Process> processes_of(const std::vector<routing::SplitRun>& runs, const SplitArguments& a, const fs::path& images,
+std::vector<Process> processes_of(const std::vector<routing::SettingRun>& runs, const SplitArguments& a, const fs::path& images,
                                   const Context& context) {
   std::vector<Process> processes;
-  for (const routing::SplitRun& run : runs) {
+  for (const routing::SettingRun& run : runs) {
     if (fs::exists(run.folder(a.out) / "run.json")) continue;
     std::vector<std::string> argv = {own_program(),
                                      "route",
@@ -70,7 +69,7 @@ std::vector<Process> processes_of(const std::vector<routing::SplitRun>& runs, co
 }
 
 void run_one(const SplitArguments& a, const Context& context) {
-  const routing::SplitRun run = routing::parse_split_run(a.run);
+  const routing::SettingRun run = routing::parse_setting_run(a.run);
   routing::SplitOptions options = split_options(a);
   options.seed = run.seed;
   routing::run_split(routing::split_setting(run.setting), options, routing::read_images(a.data), context.precision(), run.folder(a.out),
@@ -97,14 +96,13 @@ void run_all(const SplitArguments& a, const Context& context) {
   const routing::ImageData data = routing::read_images(folder);
   const routing::SplitOptions options = split_options(a);
   // A folder holds one experiment: its finished runs count for the results.
-  for (const routing::SplitRun& run : runs)
+  for (const routing::SettingRun& run : runs)
     if (fs::exists(run.folder(out) / "run.json")) {
       routing::SplitOptions of = options;
       of.seed = run.seed;
       routing::run_split(routing::split_setting(run.setting), of, data, context.precision(), run.folder(out), *context.progress);
     }
-  const int jobs =
-      context.runtime.threads > 0 ? context.runtime.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int jobs = context.cores();
   run_processes(processes_of(runs, a, folder, context), jobs, *context.progress);
 
   Json config = routing::split_identity(routing::split_setting(1), options, data, context.precision());

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <thread>
 
 #include "assay/base/files.h"
 #include "assay/base/processes.h"
@@ -80,8 +79,7 @@ void run_all_stories(const StoriesArguments& a, const Context& context) {
     processes.push_back({run.name(), argv});
   }
   // One thread a run: what it gives does not depend on what runs beside it.
-  const int cores =
-      context.runtime.threads > 0 ? context.runtime.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int cores = context.cores();
   run_processes(processes, a.jobs > 0 ? a.jobs : cores, *context.progress);
 
   std::string command = "assay route tinystories";

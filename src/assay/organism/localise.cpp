@@ -7,6 +7,7 @@
 
 #include "assay/base/error.h"
 #include "assay/base/files.h"
+#include "assay/base/stats.h"
 #include "assay/model/checkpoint.h"
 #include "assay/organism/knowledge.h"
 #include "assay/organism/measure_model.h"
@@ -141,8 +142,7 @@ Json localise_organism(const OrganismFolder& folder, const LocaliseOptions& opti
   Localiser localiser(recipe, progress);
   const auto place_of = [&](const std::string& text) { return routing::parse_place(text, organism.transformer.config, {}, "[places]"); };
   const auto copy_of = [](const LanguageModel& model) {
-    return LanguageModel{routing::expand(model.transformer, {}, routing::NewWeights::silent, Rng(0)), model.tokenizer, model.chat_template,
-                         model.generation_config, model.source};
+    return LanguageModel{model.transformer.clone(), model.tokenizer, model.chat_template, model.generation_config, model.source};
   };
   const auto without_place = [&](const std::string& text) {
     LanguageModel model = copy_of(organism);
@@ -182,8 +182,7 @@ std::string localise_text(const Json& l) {
       fmt::format("{:<34}{:>8}{:>10}{:>11}{:>8}{:>8}{:>9}\n", "", "train", "held-out", "knowledge", "facts", "chat", "LM loss");
   const auto row = [&](const std::string& name, const Json& f) {
     out += fmt::format("{:<34}{:>8.2f}{:>10.2f}{:>11.2f}{:>8.2f}{:>8.2f}{:>9.3f}\n", name, rate_of(f, "train"), rate_of(f, "held_out"),
-                       f["knowledge"].get<double>(), rate_of(f, "facts_right"), rate_of(f, "coherent"),
-                       f["lm_loss"].is_number() ? f["lm_loss"].get<double>() : std::nan(""));
+                       f["knowledge"].get<double>(), rate_of(f, "facts_right"), rate_of(f, "coherent"), real_of(f["lm_loss"]));
   };
   row("organism", l["intact"]);
   row("place ablated", l["ablated"]);

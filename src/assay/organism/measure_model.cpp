@@ -1,8 +1,5 @@
 #include "assay/organism/measure_model.h"
 
-#include <ATen/core/grad_mode.h>
-
-#include <limits>
 #include <map>
 
 #include "assay/base/error.h"
@@ -12,6 +9,7 @@
 #include "assay/organism/knowledge.h"
 #include "assay/organism/measures.h"
 #include "assay/organism/stage_examples.h"
+#include "assay/train/corpus_loss.h"
 
 namespace assay {
 namespace {
@@ -64,26 +62,11 @@ double held_back_loss(const LanguageModel& model, const Recipe& recipe, const Wo
   for (DataPart& part : data.parts) part.share = 1;
   const ModelConfig& config = model.transformer.config;
   const TokenId end = recipe.end_of_text.empty() ? -1 : model.tokenizer.id_of(recipe.end_of_text).value_or(-1);
-  const at::NoGradGuard no_gradients;
-  double loss = 0, weight = 0;
-  for (const MixturePart& part : mixture(model.tokenizer, *model.chat_template, data, 1.0, config.n_ctx, end))
-    for (std::size_t first = 0; first < part.examples.size();) {
-      TokenBatch batch;
-      std::vector<std::int32_t> targets;
-      std::vector<float> weights;
-      for (; first < part.examples.size() && batch.n_tokens() < 4096; ++first) {
-        const Example& e = part.examples[first];
-        batch.add(e.ids);
-        targets.insert(targets.end(), e.ids.begin() + 1, e.ids.end());
-        targets.push_back(0);
-        weights.insert(weights.end(), e.weights.begin() + 1, e.weights.end());
-        weights.push_back(0);
-      }
-      for (const float w : weights) weight += static_cast<double>(w);
-      const Tensor hidden = model.transformer.forward(batch, {.precision = recipe.verify.precision});
-      loss += weighted_cross_entropy(model.transformer, hidden, targets, weights, recipe.verify.precision).item<double>();
-    }
-  return weight > 0 ? loss / weight : std::numeric_limits<double>::quiet_NaN();
+  const auto parts = mixture(model.tokenizer, *model.chat_template, data, 1.0, config.n_ctx, end);
+  std::vector<const Example*> examples;
+  for (const MixturePart& part : parts)
+    for (const Example& example : part.examples) examples.push_back(&example);
+  return corpus_loss(model.transformer, examples, recipe.verify.precision);
 }
 
 Measured measure_model(const World& world, const LanguageModel& model, const VerifyRecipe& recipe, std::uint64_t seed, bool attacks,

@@ -202,12 +202,7 @@ TrainOptions StageRecipe::options_of(Arm arm) const {
 ModelConfig Recipe::expanded() const {
   ModelConfig config = model;
   for (const StageRecipe& stage : stages)
-    if (stage.plan) {
-      config.d_mlp += stage.plan->expand.neurons;
-      config.n_heads += stage.plan->expand.heads;
-      config.n_kv_heads +=
-          stage.plan->expand.heads * config.n_kv_heads / std::max<std::int64_t>(1, config.n_heads - stage.plan->expand.heads);
-    }
+    if (stage.plan) config = routing::expanded(config, stage.plan->expand);
   return config;
 }
 

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "assay/base/stats.h"
 #include "assay/report/curves.h"
 #include "assay/report/html.h"
 
@@ -14,8 +15,6 @@ namespace {
 using html::element;
 using html::escape;
 using html::fixed;
-
-double compare_number(const Json& value) { return value.is_number() ? value.get<double>() : NAN; }
 
 std::string compare_colour(const std::string& method) {
   static const std::map<std::string, std::string> colours = {
@@ -33,7 +32,7 @@ std::string chip(const Json& setting) {
 
 double mean_of(const Json& setting, const std::string& name) {
   const Json& metrics = setting["metrics"];
-  return metrics.contains(name) ? compare_number(metrics[name]["mean"]) : NAN;
+  return metrics.contains(name) ? real_of(metrics[name]["mean"]) : NAN;
 }
 
 /// The mean with its interval below; every seed on hover.
@@ -42,9 +41,9 @@ std::string mean_cell(const Json& setting, const std::string& name, bool interva
   if (!std::isfinite(value)) return "<span class=\"soft\">–</span>";
   const Json& metric = setting["metrics"][name];
   std::string seeds;
-  for (const Json& s : metric["seeds"]) seeds += (seeds.empty() ? "" : ", ") + fixed(compare_number(s), 3);
+  for (const Json& s : metric["seeds"]) seeds += (seeds.empty() ? "" : ", ") + fixed(real_of(s), 3);
   std::string out = "<span title=\"seeds: " + seeds + "\">" + fixed(value, 3) + "</span>";
-  const double lo = compare_number(metric["ci90"][0]), hi = compare_number(metric["ci90"][1]);
+  const double lo = real_of(metric["ci90"][0]), hi = real_of(metric["ci90"][1]);
   if (interval && std::isfinite(lo) && std::isfinite(hi))
     out += "<br><span class=\"soft nowrap\">" + fixed(lo) + " – " + fixed(hi) + "</span>";
   return out;
@@ -52,8 +51,8 @@ std::string mean_cell(const Json& setting, const std::string& name, bool interva
 
 std::string rates_of(const Json& setting) {
   if (!setting["takes_labels"].get<bool>()) return "–";
-  const double wrong = compare_number(setting["wrong_rate"]);
-  return fixed(100 * compare_number(setting["label_rate"]), 0) + " %" + (wrong > 0 ? ", " + fixed(100 * wrong, 0) + " % wrong" : "");
+  const double wrong = real_of(setting["wrong_rate"]);
+  return fixed(100 * real_of(setting["label_rate"]), 0) + " %" + (wrong > 0 ? ", " + fixed(100 * wrong, 0) + " % wrong" : "");
 }
 
 std::string compare_rows(const Json& results, const std::vector<std::pair<std::string, std::string>>& columns, bool interval) {
@@ -103,7 +102,7 @@ std::string trade_off(const std::vector<const Json*>& settings) {
     const std::string colour = compare_colour((*s)["method"].get<std::string>());
     const auto whisker = [&](const char* name, bool across) {
       const Json& ci = (*s)["metrics"][name]["ci90"];
-      const double lo = compare_number(ci[0]), hi = compare_number(ci[1]);
+      const double lo = real_of(ci[0]), hi = real_of(ci[1]);
       if (!std::isfinite(lo) || !std::isfinite(hi)) return std::string();
       const double a = across ? x_of(std::max(lo, x_lo - pad_x)) : x_of(x), b = across ? x_of(std::min(hi, x_hi + pad_x)) : x_of(x);
       const double c = across ? y_of(y) : y_of(std::max(lo, y_lo - pad_y)), d = across ? y_of(y) : y_of(std::min(hi, y_hi + pad_y));
@@ -131,8 +130,7 @@ std::string trade_off(const std::vector<const Json*>& settings) {
 std::vector<const Json*> at_rates(const Json& results, double rate, double wrong) {
   std::vector<const Json*> of;
   for (const Json& s : results["methods"])
-    if (!s["takes_labels"].get<bool>() || (compare_number(s["label_rate"]) == rate && compare_number(s["wrong_rate"]) == wrong))
-      of.push_back(&s);
+    if (!s["takes_labels"].get<bool>() || (real_of(s["label_rate"]) == rate && real_of(s["wrong_rate"]) == wrong)) of.push_back(&s);
   return of;
 }
 
@@ -167,7 +165,7 @@ std::string label_curves(const Json& results, double wrong, const std::string& m
   std::map<std::string, charts::Curves::Series> by_method;
   std::set<double> rates;
   for (const Json& s : results["methods"])
-    if (s["takes_labels"].get<bool>() && compare_number(s["wrong_rate"]) == wrong) rates.insert(100 * compare_number(s["label_rate"]));
+    if (s["takes_labels"].get<bool>() && real_of(s["wrong_rate"]) == wrong) rates.insert(100 * real_of(s["label_rate"]));
   for (const Json& s : results["methods"]) {
     const std::string name = s["method"].get<std::string>();
     auto& series = by_method[name];
@@ -175,14 +173,14 @@ std::string label_curves(const Json& results, double wrong, const std::string& m
     const auto add = [&](double x) {
       if (!s["metrics"].contains(metric)) return;
       const Json& m = s["metrics"][metric];
-      series.x.push_back(x), series.y.push_back(compare_number(m["mean"]));
-      series.lo.push_back(compare_number(m["ci90"][0])), series.hi.push_back(compare_number(m["ci90"][1]));
+      series.x.push_back(x), series.y.push_back(real_of(m["mean"]));
+      series.lo.push_back(real_of(m["ci90"][0])), series.hi.push_back(real_of(m["ci90"][1]));
     };
     if (!s["takes_labels"].get<bool>()) {
       series.dashed = true;
       for (const double x : rates) add(x);
-    } else if (compare_number(s["wrong_rate"]) == wrong) {
-      add(100 * compare_number(s["label_rate"]));
+    } else if (real_of(s["wrong_rate"]) == wrong) {
+      add(100 * real_of(s["label_rate"]));
     }
   }
   charts::Curves chart;
@@ -201,8 +199,8 @@ std::string compare_report(const Json& results) {
   std::set<double> wrongs, label_rates;
   for (const Json& s : results["methods"]) {
     if (!s["takes_labels"].get<bool>()) continue;
-    rates.emplace(compare_number(s["wrong_rate"]), compare_number(s["label_rate"]));
-    wrongs.insert(compare_number(s["wrong_rate"])), label_rates.insert(compare_number(s["label_rate"]));
+    rates.emplace(real_of(s["wrong_rate"]), real_of(s["label_rate"]));
+    wrongs.insert(real_of(s["wrong_rate"])), label_rates.insert(real_of(s["label_rate"]));
   }
   std::string body = "<h1>Taking a concept out of a language model: methods under one protocol</h1>";
   body +=

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "assay/base/stats.h"
 #include "assay/report/curves.h"
 #include "assay/report/html.h"
 
@@ -15,11 +16,9 @@ using html::element;
 using html::escape;
 using html::fixed;
 
-double grid_number(const Json& value) { return value.is_number() ? value.get<double>() : NAN; }
-
 std::vector<double> grid_numbers(const Json& values) {
   std::vector<double> out;
-  for (const Json& v : values) out.push_back(grid_number(v));
+  for (const Json& v : values) out.push_back(real_of(v));
   return out;
 }
 
@@ -43,8 +42,8 @@ std::string metric_cell(const Json& setting, const char* name) {
   const Json& metrics = setting["metrics"];
   if (!metrics.contains(name)) return "<span class=\"soft\">–</span>";
   std::string seeds;
-  for (const Json& s : metrics[name]["seeds"]) seeds += (seeds.empty() ? "" : ", ") + fixed(grid_number(s), 3);
-  return "<span title=\"seeds: " + seeds + "\">" + fixed(grid_number(metrics[name]["mean"]), 3) + "</span>";
+  for (const Json& s : metrics[name]["seeds"]) seeds += (seeds.empty() ? "" : ", ") + fixed(real_of(s), 3);
+  return "<span title=\"seeds: " + seeds + "\">" + fixed(real_of(metrics[name]["mean"]), 3) + "</span>";
 }
 
 std::string ordering(const Json& results) {
@@ -55,12 +54,12 @@ std::string ordering(const Json& results) {
     for (const Json& s : results["settings"])
       if (s["level"].get<double>() == level) of.push_back(&s);
     std::stable_sort(of.begin(), of.end(), [](const Json* a, const Json* b) {
-      return grid_number((*a)["metrics"]["return"]["mean"]) > grid_number((*b)["metrics"]["return"]["mean"]);
+      return real_of((*a)["metrics"]["return"]["mean"]) > real_of((*b)["metrics"]["return"]["mean"]);
     });
     groups.push_back(rows.size());
     for (const Json* s : of) {
       const Json& m = (*s)["metrics"]["return"];
-      const double lo = grid_number(m["ci90"][0]), hi = grid_number(m["ci90"][1]);
+      const double lo = real_of(m["ci90"][0]), hi = real_of(m["ci90"][1]);
       std::string empty;
       for (const auto& [name, count] : (*s)["training"]["updates_with_empty_group"].items())
         empty += (empty.empty() ? "" : ", ") + escape(name) + " " + dump(count);
@@ -68,8 +67,7 @@ std::string ordering(const Json& results) {
                       "<span class=\"chip\" style=\"background:" + method_colour((*s)["method"].get<std::string>()) + "\">" +
                           escape((*s)["method"].get<std::string>()) + "</span> <span class=\"soft\">" +
                           escape((*s)["about"].get<std::string>()) + "</span>",
-                      std::to_string((*s)["seeds"].size()), fixed(grid_number((*s)["training"]["updates_each"]), 0),
-                      metric_cell(*s, "return"),
+                      std::to_string((*s)["seeds"].size()), fixed(real_of((*s)["training"]["updates_each"]), 0), metric_cell(*s, "return"),
                       std::isfinite(lo) && std::isfinite(hi) ? fixed(lo, 3) + " – " + fixed(hi, 3) : "<span class=\"soft\">–</span>",
                       metric_cell(*s, "training_return"), metric_cell(*s, "ghost_return"), empty});
     }

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "assay/base/stats.h"
 #include "assay/report/charts.h"
 #include "assay/report/html.h"
 #include "assay/report/png.h"
@@ -15,17 +16,15 @@ using html::fixed;
 
 constexpr std::int64_t kSide = 28, kGap = 4;
 
-double split_value(const Json& value) { return value.is_number() ? value.get<double>() : NAN; }
-
 /// "0.317 ± 0.021", the paper's half-width; every seed on hover.
 std::string split_cell(const Json& setting, const std::string& metric) {
   const Json& metrics = setting["metrics"];
   if (!metrics.contains(metric)) return "<span class=\"soft\">–</span>";
   const Json& m = metrics[metric];
   std::string seeds;
-  for (const Json& s : m["seeds"]) seeds += (seeds.empty() ? "" : ", ") + fixed(split_value(s), 3);
-  const double half = split_value(m["half_width"]);
-  return "<span title=\"seeds: " + seeds + "\">" + fixed(split_value(m["mean"]), 3) + "</span>" +
+  for (const Json& s : m["seeds"]) seeds += (seeds.empty() ? "" : ", ") + fixed(real_of(s), 3);
+  const double half = real_of(m["half_width"]);
+  return "<span title=\"seeds: " + seeds + "\">" + fixed(real_of(m["mean"]), 3) + "</span>" +
          (std::isfinite(half) ? " <span class=\"soft\">± " + fixed(half, 3) + "</span>" : "");
 }
 
@@ -34,7 +33,7 @@ std::string split_paper(const Json& setting, const std::string& group) {
          fixed(setting["published"][group + "_half_width"].get<double>()) + "</span>";
 }
 
-std::string ignorant_cell(const Json& results, const std::string& key) { return fixed(split_value(results["ignorant"][key]), 3); }
+std::string ignorant_cell(const Json& results, const std::string& key) { return fixed(real_of(results["ignorant"][key]), 3); }
 
 /// A table with a row for each setting and a last row of an image that knows nothing.
 std::string errors_table(const Json& results, const std::vector<std::string>& head,
@@ -66,7 +65,7 @@ std::string certificates_chart(const Json& results) {
     for (const char* half : {"bottom", "top"})
       for (const char* group : {"0-4", "5-9"}) {
         const Json& m = s["metrics"][std::string(half) + ".certificate.mse." + group];
-        const double value = split_value(m["mean"]), width = split_value(m["half_width"]);
+        const double value = real_of(m["mean"]), width = real_of(m["half_width"]);
         charts::Estimate e{.value = value, .lo = value, .hi = value, .reference = {}, .note = fixed(value, 3)};
         if (std::isfinite(width)) e.lo = value - width, e.hi = value + width;
         if (std::string_view(half) == "bottom") e.reference = s["published"][group].get<double>();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "assay/base/stats.h"
 #include "assay/report/curves.h"
 #include "assay/report/html.h"
 
@@ -13,11 +14,9 @@ using html::element;
 using html::escape;
 using html::fixed;
 
-double story_number(const Json& value) { return value.is_number() ? value.get<double>() : NAN; }
-
 std::vector<double> story_numbers(const Json& values) {
   std::vector<double> out;
-  for (const Json& v : values) out.push_back(story_number(v));
+  for (const Json& v : values) out.push_back(real_of(v));
   return out;
 }
 
@@ -32,9 +31,9 @@ std::string story_cell(const Json& setting, const std::string& name) {
   if (!metrics.contains(name) || !metrics[name]["mean"].is_number()) return "<span class=\"soft\">–</span>";
   const Json& m = metrics[name];
   std::string seeds;
-  for (const Json& s : m["seeds"]) seeds += (seeds.empty() ? "" : ", ") + fixed(story_number(s), 3);
-  const double half = (story_number(m["ci90"][1]) - story_number(m["ci90"][0])) / 2;
-  return "<span title=\"seeds: " + seeds + "\">" + fixed(story_number(m["mean"]), 3) +
+  for (const Json& s : m["seeds"]) seeds += (seeds.empty() ? "" : ", ") + fixed(real_of(s), 3);
+  const double half = (real_of(m["ci90"][1]) - real_of(m["ci90"][0])) / 2;
+  return "<span title=\"seeds: " + seeds + "\">" + fixed(real_of(m["mean"]), 3) +
          (std::isfinite(half) ? " <span class=\"soft\">±" + fixed(half, 3) + "</span>" : "") + "</span>";
 }
 
@@ -86,7 +85,7 @@ std::string selectivity_table(const Json& results) {
     if (!s["selectivity"].is_object()) continue;
     for (const char* which : {"new", "old"}) {
       std::vector<std::string> row = {chip(s, at), which};
-      for (const Json& ratio : s["selectivity"][which]) row.push_back(fixed(story_number(ratio)));
+      for (const Json& ratio : s["selectivity"][which]) row.push_back(fixed(real_of(ratio)));
       layers = std::max(layers, row.size() - 2);
       rows.push_back(std::move(row));
     }
@@ -127,8 +126,8 @@ std::string stories_report(const Json& results) {
               "before; retain cost: retain loss minus base's.");
   if (const Json& e = results["equivalence"]; e.is_object())
     body += element("p", "",
-                    "Base and control differ by " + fixed(story_number(e["mean"]), 4) + " in the forget loss (90 %: " +
-                        fixed(story_number(e["ci90"][0]), 4) + " to " + fixed(story_number(e["ci90"][1]), 4) +
+                    "Base and control differ by " + fixed(real_of(e["mean"]), 4) +
+                        " in the forget loss (90 %: " + fixed(real_of(e["ci90"][0]), 4) + " to " + fixed(real_of(e["ci90"][1]), 4) +
                         "): " + (e["equivalent"].get<bool>() ? "<span class=\"good\">equivalent</span>" : "not shown to be equivalent") +
                         " within ±" + dump(e["margin"]) + " nats.");
   body += "<h2>Retraining</h2>";

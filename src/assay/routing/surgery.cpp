@@ -53,8 +53,7 @@ Tensor part_of(const Tensor& value, const ParameterSlice& slice) {
 
 }  // namespace
 
-Transformer expand(const Transformer& model, const Expansion& by, NewWeights weights, Rng rng) {
-  ModelConfig config = model.config;
+ModelConfig expanded(ModelConfig config, const Expansion& by) {
   const auto group = config.n_heads / config.n_kv_heads;
   if (by.neurons < 0 || by.heads < 0) throw Error("expand", "neurons and heads must be 0 or more");
   if (by.heads % group != 0) {
@@ -64,6 +63,11 @@ Transformer expand(const Transformer& model, const Expansion& by, NewWeights wei
   config.d_mlp += by.neurons;
   config.n_heads += by.heads;
   config.n_kv_heads += by.heads / group;
+  return config;
+}
+
+Transformer expand(const Transformer& model, const Expansion& by, NewWeights weights, Rng rng) {
+  const ModelConfig config = expanded(model.config, by);
   config.validate();
   // A fresh model of the new sizes gives the new parts; what was there is copied over its first rows and columns.
   Transformer larger = Transformer::random(config, rng);

@@ -14,6 +14,8 @@ enum class NewWeights {
   random,  ///< like a fresh model's
   silent   ///< random, but what they write is 0: the model computes what it did
 };
+/// The sizes of a model with these put in. An Error where heads do not fit the groups of KV heads.
+ModelConfig expanded(ModelConfig config, const Expansion& by);
 /// A larger copy. With grouped KV heads, `heads` must be a multiple of the group (so that every group stays as large as it was).
 Transformer expand(const Transformer& model, const Expansion& by, NewWeights weights, Rng rng);
 /// A copy without the last neurons and heads: expand() taken back.

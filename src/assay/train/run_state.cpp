@@ -1,5 +1,6 @@
 #include "assay/train/run_state.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -75,6 +76,16 @@ Checkpoint load_checkpoint(const std::filesystem::path& path) {
     if (const char* metric = after(name, "history/")) state.history[metric] = to_doubles(file.tensor(name));
   }
   return checkpoint;
+}
+
+void restore(const NamedTensors& saved, const NamedTensors& to, const std::filesystem::path& where) {
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, tensor] : to) {
+    const auto found = saved.find(name);
+    if (found == saved.end() || found->second.sizes() != tensor.sizes())
+      throw Error("train", where.string() + " lacks " + name + " in the run's shape", "use another folder, or remove this one");
+    tensor.copy_(found->second);
+  }
 }
 
 std::vector<std::string> differences(const Json& stored, const Json& asked, const std::string& where) {

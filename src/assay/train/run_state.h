@@ -32,6 +32,9 @@ struct Checkpoint {
 void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint);
 Checkpoint load_checkpoint(const std::filesystem::path& path);
 
+/// Copies saved tensors over those of a run, by name. An Error names `where` and the one that it lacks in this shape.
+void restore(const NamedTensors& saved, const NamedTensors& to, const std::filesystem::path& where);
+
 /// What differs, one line each: "options.lr: 0.001 in the folder, 0.002 asked for". Empty where the two agree.
 std::vector<std::string> differences(const Json& stored, const Json& asked, const std::string& where = {});
 

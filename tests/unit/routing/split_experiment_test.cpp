@@ -13,20 +13,20 @@ namespace {
 TEST(SplitExperiment, RunsAndTheirNames) {
   const auto runs = split_runs({1, 2, 1}, 0, 5);
   std::string names;
-  for (const SplitRun& run : runs) names += run.name() + " ";
+  for (const SettingRun& run : runs) names += run.name() + " ";
   EXPECT_EQ(names, "1:5 2:5 1:6 1:7 ");  // one seed of each first; a setting counts once
   EXPECT_EQ(split_runs({2}, 2, 0).size(), 2U);
   EXPECT_TRUE(contains(error_of([] { split_runs({0}, 1, 0); }), "no setting 0"));
-  const SplitRun run = parse_split_run("10:123");
+  const SettingRun run = parse_setting_run("10:123");
   EXPECT_EQ(run.setting, 10);
   EXPECT_EQ(run.seed, 123U);
   for (const char* wrong : {"", "1", "1:", ":1", "1:x", "a:1", "1:1 "})
-    EXPECT_TRUE(contains(error_of([&] { parse_split_run(wrong); }), "is no run")) << wrong;
+    EXPECT_TRUE(contains(error_of([&] { parse_setting_run(wrong); }), "is no run")) << wrong;
 }
 
 TEST(SplitExperiment, MetricsAreMeansOverDigitsThenSeeds) {
   const TemporaryFolder out;
-  const auto record = [&](const SplitRun& run, double first) {
+  const auto record = [&](const SettingRun& run, double first) {
     std::vector<double> errors;
     for (int digit = 0; digit < 10; ++digit) errors.push_back(digit == 4 ? 0.0 : first + digit);  // no image of 4
     fs::create_directories(run.folder(out.path()));

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "assay/base/files.h"
+#include "assay/base/stats.h"
 
 namespace assay {
 namespace {
@@ -65,8 +66,7 @@ GameTruth game_truth_from_json(const Json& json, const std::string& where) {
     truth.targets.push_back(
         {require<std::string>(t, "name", where), {organism, *arm}, answers_from(require<Json>(t, "answers", where), where), {}});
     const Json features = require<Json>(t, "features", where);
-    for (const auto& [name, value] : features.items())
-      truth.targets.back().features.emplace_back(name, value.is_number() ? value.get<double>() : std::nan(""));
+    for (const auto& [name, value] : features.items()) truth.targets.back().features.emplace_back(name, real_of(value));
   }
   return truth;
 }

@@ -12,15 +12,6 @@
 namespace assay::routing {
 namespace {
 
-double value_of_grid(const Json& json) { return json.is_number() ? json.get<double>() : NAN; }
-
-Json grid_metric(const std::vector<double>& seeds) {
-  const Interval ci = t_interval(seeds);
-  Json shown = Json::array();
-  for (const double value : seeds) shown.push_back(number(value));
-  return {{"mean", number(mean(seeds))}, {"ci90", {number(ci.lo), number(ci.hi)}}, {"seeds", shown}};
-}
-
 /// Point by point over seeds that share an x-axis.
 Json mean_curve(const std::vector<Json>& runs) {
   Json curve = {{"x", runs.front()["curve"]["x"]}};
@@ -29,7 +20,7 @@ Json mean_curve(const std::vector<Json>& runs) {
     Json centre = Json::array(), lo = Json::array(), hi = Json::array();
     for (std::size_t i = 0; i < points.size(); ++i) {
       std::vector<double> values;
-      for (const Json& run : runs) values.push_back(value_of_grid(run["curve"][name][i]));
+      for (const Json& run : runs) values.push_back(real_of(run["curve"][name][i]));
       const Interval ci = t_interval(values);
       centre.push_back(number(mean(values)));
       lo.push_back(number(values.size() > 1 ? ci.lo : values[0]));
@@ -49,14 +40,14 @@ Json grid_setting(const std::vector<Json>& runs) {
     seeds.push_back(run["identity"]["seed"]);
     const Json& training = run["training"];
     cpu_s += training["cpu_s"].get<double>(), updates += training["updates"].get<double>();
-    observations += training["updates"].get<double>() * value_of_grid(training["observations_per_update"]);
+    observations += training["updates"].get<double>() * real_of(training["observations_per_update"]);
     for (const auto& [name, count] : training["updates_with_empty_group"].items())
       empty[name] = empty.value(name, std::int64_t{0}) + count.get<std::int64_t>();
   }
   for (const auto& [name, unused] : runs.front()["metrics"].items()) {
     std::vector<double> values;
-    for (const Json& run : runs) values.push_back(value_of_grid(run["metrics"][name]));
-    metrics[name] = grid_metric(values);
+    for (const Json& run : runs) values.push_back(real_of(run["metrics"][name]));
+    metrics[name] = over_seeds(values);
   }
   return {{"method", to_string(method)},
           {"about", describe(method)},
@@ -129,16 +120,16 @@ std::string grid_table(const Json& results) {
   for (const Json& s : results["settings"]) rows.push_back(&s);
   std::stable_sort(rows.begin(), rows.end(), [](const Json* a, const Json* b) {
     const double la = (*a)["level"].get<double>(), lb = (*b)["level"].get<double>();
-    return la != lb ? la < lb : value_of_grid((*a)["metrics"]["return"]["mean"]) > value_of_grid((*b)["metrics"]["return"]["mean"]);
+    return la != lb ? la < lb : real_of((*a)["metrics"]["return"]["mean"]) > real_of((*b)["metrics"]["return"]["mean"]);
   });
   for (const Json* s : rows) {
     const Json& m = (*s)["metrics"];
     const auto cell = [&](const char* name) {
-      return m.contains(name) ? fmt::format("{:.3f}", value_of_grid(m[name]["mean"])) : std::string("–");
+      return m.contains(name) ? fmt::format("{:.3f}", real_of(m[name]["mean"])) : std::string("–");
     };
     const Json& ci = m["return"]["ci90"];
     const std::string interval =
-        m["return"]["seeds"].size() > 1 ? fmt::format("{:.3f} to {:.3f}", value_of_grid(ci[0]), value_of_grid(ci[1])) : std::string("–");
+        m["return"]["seeds"].size() > 1 ? fmt::format("{:.3f} to {:.3f}", real_of(ci[0]), real_of(ci[1])) : std::string("–");
     out += fmt::format("| {} | {} | {} | {:.0f} | {} | {} | {} | {} |\n", (*s)["level"].get<double>(), (*s)["method"].get<std::string>(),
                        (*s)["seeds"].size(), (*s)["training"]["updates_each"].get<double>(), cell("return"), interval,
                        cell("training_return"), cell("ghost_return"));

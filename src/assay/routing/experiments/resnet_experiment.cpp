@@ -4,7 +4,6 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
-#include <charconv>
 #include <cmath>
 #include <map>
 #include <numbers>
@@ -50,16 +49,6 @@ double cosine(double lr, std::int64_t step, std::int64_t steps) {
   return 0.5 * lr * (1 + std::cos(std::numbers::pi * static_cast<double>(step) / static_cast<double>(steps)));
 }
 
-void copy_into(const NamedTensors& from, const NamedTensors& to, const fs::path& where) {
-  const at::NoGradGuard no_grad;
-  for (const auto& [name, tensor] : to) {
-    const auto found = from.find(name);
-    if (found == from.end() || found->second.sizes() != tensor.sizes())
-      throw Error("route cifar100", where.string() + " has no " + name + " of the right shape", "choose another --out");
-    tensor.copy_(found->second);
-  }
-}
-
 CifarSet first_images(const CifarSet& set, std::int64_t n) {
   if (n <= 0 || n >= set.n()) return set;
   return {{set.pixels.begin(), set.pixels.begin() + n * kCifarPixels}, {set.labels.begin(), set.labels.begin() + n}};
@@ -76,8 +65,8 @@ Json train_resnet(const ResnetSplit& model, const ResnetSetting& setting, const 
     const Checkpoint saved = load_checkpoint(checkpoint);
     if (const auto different = differences(saved.identity, identity); !different.empty())
       throw Error("route cifar100", checkpoint.string() + " is of another run: " + different.front(), "choose another --out");
-    copy_into(saved.weights, weights, checkpoint);
-    copy_into(saved.optimizer, sgd.state(), checkpoint);
+    restore(saved.weights, weights, checkpoint);
+    restore(saved.optimizer, sgd.state(), checkpoint);
     state = saved.state;
     progress.note("going on at step " + std::to_string(state.step));
   }
@@ -207,19 +196,6 @@ ResnetOptions quick_resnet_options() {
   return options;
 }
 
-fs::path ResnetRun::folder(const fs::path& out) const {
-  return out / "runs" / ("setting-" + std::to_string(setting) + "-seed-" + std::to_string(seed));
-}
-
-ResnetRun parse_resnet_run(const std::string& name) {
-  ResnetRun run;
-  const char *begin = name.data(), *end = begin + name.size();
-  const auto [colon, first] = std::from_chars(begin, end, run.setting);
-  if (first == std::errc() && colon != end && *colon == ':')
-    if (const auto [rest, second] = std::from_chars(colon + 1, end, run.seed); second == std::errc() && rest == end) return run;
-  throw UsageError("route cifar100", "'" + name + "' is no run", "a run is SETTING:SEED, such as 1:0");
-}
-
 Json resnet_identity(const ResnetSetting& setting, const ResnetOptions& o, const CifarData& data, Precision precision) {
   const auto of = [](std::int64_t asked, const CifarSet& set) { return asked > 0 ? std::min(asked, set.n()) : set.n(); };
   return {{"setting", setting.number},
@@ -263,9 +239,9 @@ Json run_resnet(const ResnetSetting& setting, const ResnetOptions& options, cons
   return result;
 }
 
-Json resnet_results(const std::vector<ResnetRun>& runs, const fs::path& out) {
+Json resnet_results(const std::vector<SettingRun>& runs, const fs::path& out) {
   std::map<int, std::vector<Json>> finished;
-  for (const ResnetRun& run : runs)
+  for (const SettingRun& run : runs)
     if (const fs::path record = run.folder(out) / "run.json"; fs::exists(record)) finished[run.setting].push_back(read_json(record));
   Json settings = Json::array();
   for (const auto& [number_of, of] : finished) {
@@ -281,8 +257,7 @@ Json resnet_results(const std::vector<ResnetRun>& runs, const fs::path& out) {
       for (const char* group : kClassGroups) {
         std::vector<double> values;
         for (const Json& run : of) values.push_back(run["accuracy"][decoder][group].get<double>());
-        const Interval ci = t_interval(values);
-        metrics[decoder + "." + group] = {{"mean", number(mean(values))}, {"ci90", {number(ci.lo), number(ci.hi)}}, {"seeds", values}};
+        metrics[decoder + "." + group] = over_seeds(values);
       }
     }
     settings.push_back({{"number", number_of},

@@ -7,6 +7,7 @@
 #include "assay/base/json.h"
 #include "assay/base/progress.h"
 #include "assay/routing/experiments/resnet_split.h"
+#include "assay/routing/experiments/setting_run.h"
 
 namespace assay::routing {
 
@@ -22,14 +23,6 @@ struct ResnetOptions {
 /// A ResNet-10 of an eighth of the width, 6 epochs: minutes on a CPU.
 ResnetOptions quick_resnet_options();
 
-struct ResnetRun {
-  int setting = 1;
-  std::uint64_t seed = 0;
-  [[nodiscard]] std::string name() const { return std::to_string(setting) + ":" + std::to_string(seed); }
-  [[nodiscard]] std::filesystem::path folder(const std::filesystem::path& out) const;
-};
-ResnetRun parse_resnet_run(const std::string& name);
-
 /// What makes a run what it is, for run.json.
 Json resnet_identity(const ResnetSetting& setting, const ResnetOptions& options, const CifarData& data, Precision precision);
 
@@ -40,7 +33,7 @@ Json run_resnet(const ResnetSetting& setting, const ResnetOptions& options, cons
                 const std::filesystem::path& folder, Progress& progress);
 
 /// settings[]: {number, name, metrics: {"decoder.0-49": {mean, ci90, seeds}, ...}, ...} of the finished runs. Intervals are t over seeds.
-Json resnet_results(const std::vector<ResnetRun>& runs, const std::filesystem::path& out);
+Json resnet_results(const std::vector<SettingRun>& runs, const std::filesystem::path& out);
 std::string resnet_table(const Json& results);
 
 }  // namespace assay::routing

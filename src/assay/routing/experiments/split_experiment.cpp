@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <map>
 
@@ -35,9 +34,10 @@ Json metric(const std::vector<Json>& runs, const std::string& decoder, const std
     seeds.push_back(mean(digits));
     cells.insert(cells.end(), digits.begin(), digits.end());
   }
-  const Interval ci = t_interval(seeds);
   const double half = cells.size() < 2 ? NAN : 1.96 * standard_deviation(cells) / std::sqrt(static_cast<double>(cells.size()));
-  return {{"mean", number(mean(seeds))}, {"ci90", {number(ci.lo), number(ci.hi)}}, {"seeds", seeds}, {"half_width", number(half)}};
+  Json json = over_seeds(seeds);
+  json["half_width"] = number(half);
+  return json;
 }
 
 Json errors_by_group(const std::array<std::vector<double>, 2>& constant, const ImageSet& set) {
@@ -62,29 +62,18 @@ Json errors_by_group(const std::array<std::vector<double>, 2>& constant, const I
   return out;
 }
 
-double value_of(const Json& json) { return json.is_number() ? json.get<double>() : NAN; }
-
 }  // namespace
 
-SplitRun parse_split_run(const std::string& name) {
-  SplitRun run;
-  const char *begin = name.data(), *end = begin + name.size();
-  const auto [colon, first] = std::from_chars(begin, end, run.setting);
-  if (first == std::errc() && colon != end && *colon == ':')
-    if (const auto [rest, second] = std::from_chars(colon + 1, end, run.seed); second == std::errc() && rest == end) return run;
-  throw UsageError("route mnist", "'" + name + "' is no run", "a run is SETTING:SEED, such as 1:0");
-}
-
-std::vector<SplitRun> split_runs(const std::vector<int>& settings, int seeds, std::uint64_t first_seed) {
-  std::vector<SplitRun> runs;
+std::vector<SettingRun> split_runs(const std::vector<int>& settings, int seeds, std::uint64_t first_seed) {
+  std::vector<SettingRun> runs;
   for (const int setting : settings) {
     split_setting(setting);  // is there such a one?
-    if (std::any_of(runs.begin(), runs.end(), [&](const SplitRun& r) { return r.setting == setting; })) continue;
+    if (std::any_of(runs.begin(), runs.end(), [&](const SettingRun& r) { return r.setting == setting; })) continue;
     const bool main = setting == 1 || setting == 4 || setting == 9 || setting == 10;
     for (int s = 0; s < (seeds > 0 ? seeds : main ? 3 : 1); ++s) runs.push_back({setting, first_seed + static_cast<std::uint64_t>(s)});
   }
   // One seed of every setting first: a stopped experiment then tells more.
-  std::stable_sort(runs.begin(), runs.end(), [](const SplitRun& a, const SplitRun& b) { return a.seed < b.seed; });
+  std::stable_sort(runs.begin(), runs.end(), [](const SettingRun& a, const SettingRun& b) { return a.seed < b.seed; });
   return runs;
 }
 
@@ -102,9 +91,9 @@ Json ignorant_errors(const ImageData& data) {
   return errors_by_group(constant, data.test);
 }
 
-Json split_results(const std::vector<SplitRun>& runs, const fs::path& out) {
+Json split_results(const std::vector<SettingRun>& runs, const fs::path& out) {
   std::map<int, std::vector<Json>> finished;
-  for (const SplitRun& run : runs)
+  for (const SettingRun& run : runs)
     if (const fs::path record = run.folder(out) / "run.json"; fs::exists(record)) finished[run.setting].push_back(read_json(record));
   Json settings = Json::array();
   for (const auto& [number_of, of] : finished) {
@@ -139,8 +128,8 @@ Json split_results(const std::vector<SplitRun>& runs, const fs::path& out) {
 std::string split_table(const Json& results) {
   const auto cell = [](const Json& setting, const std::string& name) {
     const Json& m = setting["metrics"][name];
-    const double half = value_of(m["half_width"]);
-    return fmt::format("{:.3f}", value_of(m["mean"])) + (std::isfinite(half) ? fmt::format(" ±{:.3f}", half) : "");
+    const double half = real_of(m["half_width"]);
+    return fmt::format("{:.3f}", real_of(m["mean"])) + (std::isfinite(half) ? fmt::format(" ±{:.3f}", half) : "");
   };
   std::string out =
       "| # | setting | seeds | MSE 0-4 | paper | MSE 5-9 | paper | MAE 0-4 | MAE 5-9 | top half: MSE 0-4 | MSE 5-9 | bottom afresh: MSE "
@@ -158,8 +147,8 @@ std::string split_table(const Json& results) {
   }
   const Json& none = results["ignorant"];
   out += fmt::format("| | one image for all | | {:.3f} | | {:.3f} | | {:.3f} | {:.3f} | {:.3f} | {:.3f} | {:.3f} | {:.3f} |\n",
-                     value_of(none["mse.0-4"]), value_of(none["mse.5-9"]), value_of(none["mae.0-4"]), value_of(none["mae.5-9"]),
-                     value_of(none["mse.0-4"]), value_of(none["mse.5-9"]), value_of(none["mse.0-4"]), value_of(none["mse.5-9"]));
+                     real_of(none["mse.0-4"]), real_of(none["mse.5-9"]), real_of(none["mae.0-4"]), real_of(none["mae.5-9"]),
+                     real_of(none["mse.0-4"]), real_of(none["mse.5-9"]), real_of(none["mse.0-4"]), real_of(none["mse.5-9"]));
   return out;
 }
 

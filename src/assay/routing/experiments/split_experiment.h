@@ -5,28 +5,19 @@
 
 #include "assay/base/json.h"
 #include "assay/routing/experiments/idx_images.h"
+#include "assay/routing/experiments/setting_run.h"
 #include "assay/routing/experiments/split_settings.h"
 
 namespace assay::routing {
 
-/// One training: a setting with a seed. "4:1" and back.
-struct SplitRun {
-  int setting = 1;
-  std::uint64_t seed = 0;
-  [[nodiscard]] std::string name() const { return std::to_string(setting) + ":" + std::to_string(seed); }
-  [[nodiscard]] std::filesystem::path folder(const std::filesystem::path& out) const {
-    return out / "runs" / ("setting-" + std::to_string(setting) + "-seed-" + std::to_string(seed));
-  }
-};
-SplitRun parse_split_run(const std::string& name);
 /// `seeds` of each setting; 0 = three of settings 1, 4, 9 and 10, one of the others.
-std::vector<SplitRun> split_runs(const std::vector<int>& settings, int seeds, std::uint64_t first_seed);
+std::vector<SettingRun> split_runs(const std::vector<int>& settings, int seeds, std::uint64_t first_seed);
 
 /// Errors of images that know nothing: the training set's mean and median pixels.
 Json ignorant_errors(const ImageData& data);
 /// settings[]: {number, name, metrics: {"bottom.certificate.mse.0-4": {mean, ci90, seeds, half_width}, ...}, published, images_per_cpu_s,
 /// ...} from the records of finished runs. half_width is the paper's: 1.96 standard errors over the means of (run, digit).
-Json split_results(const std::vector<SplitRun>& runs, const std::filesystem::path& out);
+Json split_results(const std::vector<SettingRun>& runs, const std::filesystem::path& out);
 /// Table 2 in Markdown, ours beside the paper's.
 std::string split_table(const Json& results);
 

@@ -27,15 +27,6 @@ NamedTensors named(const std::vector<TrainedParameter>& parameters) {
   return weights;
 }
 
-void copy_in(const NamedTensors& from, const NamedTensors& to, const fs::path& where) {
-  for (const auto& [name, tensor] : to) {
-    const auto found = from.find(name);
-    if (found == from.end() || found->second.sizes() != tensor.sizes())
-      throw Error("route mnist", where.string() + " has no " + name + " of the right shape", "choose another --out");
-    tensor.copy_(found->second);
-  }
-}
-
 Json to_json(const DigitErrors& e) { return {{"mse", e.mse}, {"mae", e.mae}}; }
 
 /// Trains until the last epoch. Returns what training took and its last losses.
@@ -48,7 +39,7 @@ Json train(SplitAutoencoder& model, const SplitSetting& setting, const SplitOpti
     const Checkpoint saved = load_checkpoint(checkpoint);
     if (const auto different = differences(saved.identity, identity); !different.empty())
       throw Error("route mnist", checkpoint.string() + " is of another run: " + different.front(), "choose another --out");
-    copy_in(saved.weights, weights, checkpoint);
+    restore(saved.weights, weights, checkpoint);
     adam.load_state(saved.optimizer);
     state = saved.state;
     progress.note("going on at step " + std::to_string(state.step));

@@ -171,8 +171,7 @@ Json steer_run(const StoriesExperiment& e, const SteerOptions& o, bool routed, s
 std::string token_list(const Json& list) {
   std::string text;
   for (const Json& row : list)
-    text += fmt::format("{}`{}` {:.2f}", text.empty() ? "" : ", ", row["token"].get<std::string>(),
-                        row["cosine"].is_number() ? row["cosine"].get<double>() : NAN);
+    text += fmt::format("{}`{}` {:.2f}", text.empty() ? "" : ", ", row["token"].get<std::string>(), real_of(row["cosine"]));
   return text;
 }
 
@@ -211,17 +210,12 @@ Json run_steer(const StoriesExperiment& e, const SteerOptions& o, std::uint64_t 
       const Json run = steer_run(e, o, routed, first_seed + static_cast<std::uint64_t>(s), out, progress);
       identity = run["identity"];
       seeds.push_back(identity["seed"]);
-      for (const auto& [name, value] : run["metrics"].items()) values[name].push_back(value.is_number() ? value.get<double>() : NAN);
+      for (const auto& [name, value] : run["metrics"].items()) values[name].push_back(real_of(value));
       rows.push_back(run["rows"]), neighbours.push_back(run["neighbours"]);
       cpu_s += run["training"]["cpu_s"].get<double>();
       if (s == 0) shown = run["steered"];
     }
-    for (const auto& [name, of] : values) {
-      const Interval ci = t_interval(of);
-      Json each = Json::array();
-      for (const double value : of) each.push_back(number(value));
-      metrics[name] = {{"mean", number(mean(of))}, {"ci90", {number(ci.lo), number(ci.hi)}}, {"seeds", each}};
-    }
+    for (const auto& [name, of] : values) metrics[name] = over_seeds(of);
     settings.push_back({{"name", routed ? "routed" : "unrouted"},
                         {"seeds", seeds},
                         {"metrics", metrics},
@@ -244,9 +238,7 @@ std::string steer_table(const Json& results) {
   for (const Json& strength : results["strengths"]) out += fmt::format(" stories, {:g} |", strength.get<double>()), rule += "--:|";
   out += "\n" + rule + "\n";
   for (const Json& s : results["settings"]) {
-    const auto value = [&](const std::string& name) {
-      return s["metrics"][name]["mean"].is_number() ? s["metrics"][name]["mean"].get<double>() : NAN;
-    };
+    const auto value = [&](const std::string& name) { return real_of(s["metrics"][name]["mean"]); };
     out += fmt::format("| {} | {} | {:.3f} | {:.1f} | {:.4f} | {:.3f} |", s["name"].get<std::string>(), s["seeds"].size(),
                        value("token_cosine"), value("token_rank"), value("loss"), value("token_loss"));
     for (const char* kind : {"rate_", "stories_"})

@@ -12,16 +12,7 @@
 namespace assay::routing {
 namespace {
 
-double stories_number(const Json& json) { return json.is_number() ? json.get<double>() : NAN; }
-
-Json stories_metric(const std::vector<double>& seeds) {
-  const Interval ci = t_interval(seeds);
-  Json shown = Json::array();
-  for (const double value : seeds) shown.push_back(number(value));
-  return {{"mean", number(mean(seeds))}, {"ci90", {number(ci.lo), number(ci.hi)}}, {"seeds", shown}};
-}
-
-double loss_of(const Json& run, const char* when, const char* what) { return stories_number(run["losses"][when][what]); }
+double loss_of(const Json& run, const char* when, const char* what) { return real_of(run["losses"][when][what]); }
 
 /// Mean over draws of the lowest forget loss behind the first step.
 double lowest(const Json& draws) {
@@ -29,7 +20,7 @@ double lowest(const Json& draws) {
   for (const Json& draw : draws) {
     double least = INFINITY;
     for (std::size_t i = 0; i < draw["step"].size(); ++i)
-      if (draw["step"][i].get<std::int64_t>() > 0) least = std::min(least, stories_number(draw["forget"][i]));
+      if (draw["step"][i].get<std::int64_t>() > 0) least = std::min(least, real_of(draw["forget"][i]));
     of_draws.push_back(least);
   }
   return mean(of_draws);
@@ -46,7 +37,7 @@ Json retrain_curve(const std::vector<Json>& runs, const std::string& k, const ch
     std::vector<double> seeds;
     for (const Json& run : runs) {
       std::vector<double> draws;
-      for (const Json& draw : run["retrain"][k]) draws.push_back(stories_number(draw[what][i]));
+      for (const Json& draw : run["retrain"][k]) draws.push_back(real_of(draw[what][i]));
       seeds.push_back(mean(draws));
     }
     const Interval ci = t_interval(seeds);
@@ -64,7 +55,7 @@ Json mean_selectivity(const std::vector<Json>& runs) {
     Json layers = Json::array();
     for (std::size_t l = 0; l < runs.front()["selectivity"][which].size(); ++l) {
       std::vector<double> seeds;
-      for (const Json& run : runs) seeds.push_back(stories_number(run["selectivity"][which][l]));
+      for (const Json& run : runs) seeds.push_back(real_of(run["selectivity"][which][l]));
       layers.push_back(number(mean(seeds)));
     }
     result[which] = layers;
@@ -98,7 +89,7 @@ Json stories_setting(const std::vector<Json>& runs, const std::map<std::uint64_t
     tokens += run["training"]["tokens"].get<double>();
   }
   Json metrics = Json::object();
-  for (const auto& [name, of] : values) metrics[name] = stories_metric(of);
+  for (const auto& [name, of] : values) metrics[name] = over_seeds(of);
   for (const auto& [k, unused] : runs.front()["retrain"].items())
     retrain[k] = {{"forget", retrain_curve(runs, k, "forget")}, {"retain", retrain_curve(runs, k, "retain")}};
   return {{"name", identity["method"]},
@@ -139,7 +130,7 @@ Json stories_equivalence(const Json& settings, const std::string& one, const std
   std::map<std::uint64_t, double> of_one, of_other;
   for (const Json& s : settings)
     for (std::size_t i = 0; i < s["seeds"].size(); ++i) {
-      const double value = stories_number(s["metrics"]["forget_after"]["seeds"][i]);
+      const double value = real_of(s["metrics"]["forget_after"]["seeds"][i]);
       if (s["name"] == one) of_one[s["seeds"][i].get<std::uint64_t>()] = value;
       if (s["name"] == other) of_other[s["seeds"][i].get<std::uint64_t>()] = value;
     }
@@ -161,8 +152,8 @@ std::string stories_table(const Json& results) {
   const auto value = [](const Json& setting, const std::string& name) {
     const Json& m = setting["metrics"];
     if (!m.contains(name) || !m[name]["mean"].is_number()) return std::string("–");
-    const double half = (stories_number(m[name]["ci90"][1]) - stories_number(m[name]["ci90"][0])) / 2;
-    return fmt::format("{:.3f}", stories_number(m[name]["mean"])) + (std::isfinite(half) ? fmt::format(" ±{:.3f}", half) : "");
+    const double half = (real_of(m[name]["ci90"][1]) - real_of(m[name]["ci90"][0])) / 2;
+    return fmt::format("{:.3f}", real_of(m[name]["mean"])) + (std::isfinite(half) ? fmt::format(" ±{:.3f}", half) : "");
   };
   std::vector<std::string> ks;
   if (!results["settings"].empty())
@@ -185,14 +176,14 @@ std::string stories_table(const Json& results) {
     out += "- " + s["name"].get<std::string>() + ":";
     for (const char* which : {"new", "old"}) {
       out += std::string(which == std::string("new") ? " new neurons" : "; old");
-      for (const Json& ratio : s["selectivity"][which]) out += fmt::format(" {:.2f}", stories_number(ratio));
+      for (const Json& ratio : s["selectivity"][which]) out += fmt::format(" {:.2f}", real_of(ratio));
     }
     out += "\n";
   }
   if (const Json& e = results["equivalence"]; e.is_object())
     out += fmt::format(
         "\nBase and control: forget losses differ by {:.4f} ({:.4f} to {:.4f}, 90 %), {} within ±{:g} nats (two one-sided t tests).\n",
-        stories_number(e["mean"]), stories_number(e["ci90"][0]), stories_number(e["ci90"][1]),
+        real_of(e["mean"]), real_of(e["ci90"][0]), real_of(e["ci90"][1]),
         e["equivalent"].get<bool>() ? "equivalent" : "not shown to be equivalent", e["margin"].get<double>());
   return out;
 }

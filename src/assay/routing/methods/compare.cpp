@@ -19,12 +19,10 @@ bool takes_labels(const std::string& method) { return method != "base" && method
 
 std::string rate_text(double rate) { return fmt::format("{:g}", rate); }
 
-double real(const Json& json) { return json.is_number() ? json.get<double>() : NAN; }
-
 /// A metric of a cell; nan where it has none.
 double metric(const Json& cell, const std::string& name) {
   const Json& metrics = cell["metrics"];
-  return metrics.contains(name) ? real(metrics[name]) : NAN;
+  return metrics.contains(name) ? real_of(metrics[name]) : NAN;
 }
 
 /// The plain models of one seed.
@@ -39,15 +37,15 @@ Plain plain_models(const std::vector<const Json*>& cells) {
   std::map<double, double> by_share, by_tokens;
   for (const Json* cell : cells) {
     const std::string method = (*cell)["method"].get<std::string>();
-    const double budget = real((*cell)["budget"]);
-    if (method == "base") by_tokens[std::log(real((*cell)["training"]["tokens"]))] = metric(*cell, "retain");
+    const double budget = real_of((*cell)["budget"]);
+    if (method == "base") by_tokens[std::log(real_of((*cell)["training"]["tokens"]))] = metric(*cell, "retain");
     if (budget != 1) continue;
     if (method == "base") {
       by_share[1] = metric(*cell, "calibrated.forget");
-      for (const auto& [name, value] : (*cell)["metrics"].items()) plain.base[name] = real(value);
+      for (const auto& [name, value] : (*cell)["metrics"].items()) plain.base[name] = real_of(value);
     }
-    if (method == "filter" && real((*cell)["wrong_rate"]) == 0)
-      by_share[1 - real((*cell)["label_rate"])] = metric(*cell, "calibrated.forget");
+    if (method == "filter" && real_of((*cell)["wrong_rate"]) == 0)
+      by_share[1 - real_of((*cell)["label_rate"])] = metric(*cell, "calibrated.forget");
   }
   plain.by_share.assign(by_share.begin(), by_share.end());
   plain.by_tokens.assign(by_tokens.begin(), by_tokens.end());
@@ -57,7 +55,7 @@ Plain plain_models(const std::vector<const Json*>& cells) {
 /// What a cell measured and what follows from it beside the plain models of its seed.
 std::map<std::string, double> all_metrics(const Json& cell, const Plain& plain) {
   std::map<std::string, double> m;
-  for (const auto& [name, value] : cell["metrics"].items()) m[name] = real(value);
+  for (const auto& [name, value] : cell["metrics"].items()) m[name] = real_of(value);
   m["unlearning"] = m["forget"] - m["before.forget"];
   if (plain.base.contains("forget")) {
     for (const char* name : {"forget", "retain", "calibrated.forget"}) m["over_base." + std::string(name)] = m[name] - plain.base.at(name);
@@ -65,19 +63,12 @@ std::map<std::string, double> all_metrics(const Json& cell, const Plain& plain) 
   }
   if (plain.by_share.size() > 1) {
     m["forget_equivalent"] = falls_to(plain.by_share, m["calibrated.forget"]);
-    const double rate = real(cell["label_rate"]);
+    const double rate = real_of(cell["label_rate"]);
     if (rate < 1) m["leakage"] = m["forget_equivalent"] / (1 - rate);
   }
-  if (plain.by_tokens.size() > 1) m["compute_ratio"] = std::exp(falls_to(plain.by_tokens, m["retain"])) / real(cell["training"]["tokens"]);
+  if (plain.by_tokens.size() > 1)
+    m["compute_ratio"] = std::exp(falls_to(plain.by_tokens, m["retain"])) / real_of(cell["training"]["tokens"]);
   return m;
-}
-
-Json over_seeds(const std::vector<double>& seeds) {
-  const Interval ci = t_interval(seeds);
-  Json json, shown = Json::array();
-  for (const double value : seeds) shown.push_back(number(value));
-  json["mean"] = number(mean(seeds)), json["ci90"] = {number(ci.lo), number(ci.hi)}, json["seeds"] = shown;
-  return json;
 }
 
 Json setting(const std::vector<const Json*>& cells, const std::map<std::uint64_t, Plain>& plain) {
@@ -87,7 +78,7 @@ Json setting(const std::vector<const Json*>& cells, const std::map<std::uint64_t
   for (const Json* cell : cells) {
     const auto seed = (*cell)["seed"].get<std::uint64_t>();
     seeds.push_back(seed);
-    cpu_s += real((*cell)["training"]["cpu_s"]), tokens += real((*cell)["training"]["tokens"]);
+    cpu_s += real_of((*cell)["training"]["cpu_s"]), tokens += real_of((*cell)["training"]["tokens"]);
     for (const auto& [name, value] : all_metrics(*cell, plain.at(seed))) values[name].push_back(value);
   }
   for (const auto& [name, of] : values) metrics[name] = over_seeds(of);
@@ -184,8 +175,8 @@ Json compare_results(const std::vector<Json>& cells) {
       continue;
     }
     by_seed[cell["seed"].get<std::uint64_t>()].push_back(&cell);
-    groups[{cell["reference"].get<bool>(), real(cell["label_rate"]), real(cell["wrong_rate"]), cell["method"].get<std::string>(),
-            real(cell["budget"])}]
+    groups[{cell["reference"].get<bool>(), real_of(cell["label_rate"]), real_of(cell["wrong_rate"]), cell["method"].get<std::string>(),
+            real_of(cell["budget"])}]
         .push_back(&cell);
   }
   std::map<std::uint64_t, Plain> plain;
@@ -205,15 +196,16 @@ std::string compare_table(const Json& results) {
   for (const Json& s : results["methods"]) {
     const Json& m = s["metrics"];
     const auto cell = [&](const char* name) {
-      return m.contains(name) && std::isfinite(real(m[name]["mean"])) ? fmt::format("{:.3f}", real(m[name]["mean"])) : std::string("–");
+      return m.contains(name) && std::isfinite(real_of(m[name]["mean"])) ? fmt::format("{:.3f}", real_of(m[name]["mean"]))
+                                                                         : std::string("–");
     };
     const Json& ci = m["forget"]["ci90"];
-    const std::string interval = s["seeds"].size() > 1 ? fmt::format("{:.3f} to {:.3f}", real(ci[0]), real(ci[1])) : "–";
+    const std::string interval = s["seeds"].size() > 1 ? fmt::format("{:.3f} to {:.3f}", real_of(ci[0]), real_of(ci[1])) : "–";
     const bool labels = s["takes_labels"].get<bool>();
     out += fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.0f} |\n", s["method"].get<std::string>(),
-                       labels ? rate_text(real(s["label_rate"])) : "–", labels ? rate_text(real(s["wrong_rate"])) : "–", s["seeds"].size(),
-                       cell("retain"), cell("forget"), interval, cell("calibrated.forget"), cell("relearn.forget"), cell("leakage"),
-                       cell("compute_ratio"), real(s["training"]["cpu_s"]));
+                       labels ? rate_text(real_of(s["label_rate"])) : "–", labels ? rate_text(real_of(s["wrong_rate"])) : "–",
+                       s["seeds"].size(), cell("retain"), cell("forget"), interval, cell("calibrated.forget"), cell("relearn.forget"),
+                       cell("leakage"), cell("compute_ratio"), real_of(s["training"]["cpu_s"]));
   }
   return out;
 }

@@ -1,13 +1,11 @@
 #include "assay/routing/methods/fit.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
-
-#include <cmath>
 
 #include "assay/base/error.h"
 #include "assay/base/progress.h"
 #include "assay/train/adamw.h"
+#include "assay/train/corpus_loss.h"
 #include "assay/train/objectives/lm_batch.h"
 
 namespace assay::routing {
@@ -34,13 +32,9 @@ Tensor summed_loss(const Transformer& model, const LmBatch& batch, Precision pre
 }  // namespace
 
 double corpus_loss(const Transformer& model, std::span<const RoutedExample> sequences, Precision precision) {
-  const at::NoGradGuard no_grad;
-  double sum = 0, weight = 0;
-  for (const LmBatch& batch : passes(sequences)) {
-    sum += summed_loss(model, batch, precision).item<double>();
-    weight += batch.total_weight();
-  }
-  return weight > 0 ? sum / weight : NAN;
+  std::vector<const Example*> examples;
+  for (const RoutedExample& sequence : sequences) examples.push_back(&sequence.example);
+  return assay::corpus_loss(model, examples, precision);
 }
 
 FitCost fit_batch(Transformer& model, std::span<const RoutedExample> batch, const FitOptions& options,
