@@ -21,6 +21,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   target_compile_options(assay_flags INTERFACE -march=x86-64-v3)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC collects its garbage too often for what it compiles here (a twentieth of the time).
+  target_compile_options(assay_flags INTERFACE --param=ggc-min-expand=200 --param=ggc-min-heapsize=524288)
   # -Wrestrict and its kin report libstdc++'s own string code in GCC 12 (bug 105329).
   target_compile_options(assay_flags INTERFACE -fpch-preprocess -Wno-restrict -Wno-array-bounds -Wno-stringop-overflow)
 endif()
