@@ -69,10 +69,10 @@ void Hooks::check_places(std::int64_t n_layers) const {
 std::vector<std::string> hook_points(std::int64_t n_layers) {
   std::vector<std::string> points = {"hook_embed", "hook_pos_embed"};
   for (std::int64_t l = 0; l < n_layers; ++l) {
-    for (const char* name :
-         {"hook_resid_pre", "ln1.hook_scale", "ln1.hook_normalized", "attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_rot_q",
-          "attn.hook_rot_k", "attn.hook_z", "hook_attn_out", "hook_resid_mid", "ln2.hook_scale", "ln2.hook_normalized", "mlp.hook_pre",
-          "mlp.hook_pre_linear", "mlp.hook_post", "hook_mlp_out", "hook_resid_post"}) {
+    for (const char* name : {"hook_resid_pre", "ln1.hook_scale",      "ln1.hook_normalized", "attn.hook_q",           "attn.hook_k",
+                             "attn.hook_v",    "attn.hook_rot_q",     "attn.hook_rot_k",     "attn.hook_attn_scores", "attn.hook_pattern",
+                             "attn.hook_z",    "hook_attn_out",       "hook_resid_mid",      "ln2.hook_scale",        "ln2.hook_normalized",
+                             "mlp.hook_pre",   "mlp.hook_pre_linear", "mlp.hook_post",       "hook_mlp_out",          "hook_resid_post"}) {
       points.push_back("blocks." + std::to_string(l) + "." + name);
     }
   }

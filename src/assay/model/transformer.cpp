@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <limits>
 
 #include "assay/base/error.h"
 #include "assay/model/fused/fused.h"
@@ -114,7 +115,7 @@ class Pass {
     const auto n = x.size(0);
     const ops::Scores scores{config_.score_scale(), config_.window(layer)};
     if (layout_ && !wants_any(prefix, {"ln1.hook_scale", "ln1.hook_normalized", "attn.hook_q", "attn.hook_k", "attn.hook_v",
-                                       "attn.hook_rot_q", "attn.hook_rot_k"})) {
+                                       "attn.hook_rot_q", "attn.hook_rot_k", "attn.hook_attn_scores", "attn.hook_pattern"})) {
       const Tensor z =
           fused::attention(x, w, config_, scores, layout_, precision_, {.norm = ln1, .products = in, .gradient = {}, .gate = {}});
       return from_heads(z, w, m, prefix, x);
@@ -129,7 +130,35 @@ class Pass {
       q = at(prefix, "attn.hook_rot_q", ops::rope(q, rope_, batch_.positions));
       k = at(prefix, "attn.hook_rot_k", ops::rope(k, rope_, batch_.positions));
     }
-    return from_heads(ops::attention(q, k, v, batch_.offsets, scores, precision_), w, m, prefix, x);
+    const Tensor z = wants_any(prefix, {"attn.hook_attn_scores", "attn.hook_pattern"})
+                         ? attention_with_pattern(q, k, v, scores, prefix)
+                         : ops::attention(q, k, v, batch_.offsets, scores, precision_);
+    return from_heads(z, w, m, prefix, x);
+  }
+
+  /// Attention with its scores and its pattern written out, for hooks on them. In the tensors' own precision.
+  Tensor attention_with_pattern(const Tensor& q, const Tensor& k, const Tensor& v, const ops::Scores& scores,
+                                const std::string& prefix) const {
+    const auto& offsets = batch_.offsets;
+    std::int64_t longest = 0;
+    for (std::size_t s = 0; s + 1 < offsets.size(); ++s) longest = std::max(longest, offsets[s + 1] - offsets[s]);
+    const auto group = config_.n_heads / config_.n_kv_heads;
+    const auto part = [&](const Tensor& x, std::size_t s) { return x.narrow(0, offsets[s], offsets[s + 1] - offsets[s]); };
+    const auto shared = [&](const Tensor& x, std::size_t s) { return part(x, s).repeat_interleave(group, 1); };  // [keys, n_heads, d_head]
+    std::vector<Tensor> rows, outputs;
+    for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
+      const auto length = offsets[s + 1] - offsets[s];
+      const Tensor all = at::ones({length, length}, q.options().dtype(at::kBool)).tril();
+      const Tensor seen = scores.window > 0 ? all.triu(1 - scores.window) : all;
+      const Tensor raw = at::einsum("qhd,khd->qhk", {part(q, s), shared(k, s)}) * scores.scale;
+      const double unseen = -std::numeric_limits<double>::infinity();
+      rows.push_back(at::constant_pad_nd(raw.masked_fill(seen.logical_not().unsqueeze(1), unseen), {0, longest - length}, unseen));
+    }
+    const Tensor kept = at(prefix, "attn.hook_attn_scores", at::cat(rows));  // [n, n_heads, longest]
+    const Tensor pattern = at(prefix, "attn.hook_pattern", at::softmax(kept, -1));
+    for (std::size_t s = 0; s + 1 < offsets.size(); ++s)
+      outputs.push_back(at::einsum("qhk,khd->qhd", {part(pattern, s).narrow(2, 0, offsets[s + 1] - offsets[s]), shared(v, s)}));
+    return at::cat(outputs);  // [n, n_heads, d_head]
   }
 
   /// x + z W_O^T + b_O. z [n, n_heads, d_head].
@@ -150,7 +179,8 @@ class Pass {
     const bool fused_post = layout_ && !wants_any(prefix, {"ln2.hook_scale", "ln2.hook_normalized", "mlp.hook_pre", "mlp.hook_pre_linear"});
     const Tensor normed = fused_post ? Tensor() : norm(x, w.ln2_w, w.ln2_b, prefix + "ln2.", ln2);
     if (fused_post) {
-      post = fused::mlp_post(x, w, config_, precision_, {.norm = ln2, .products = in, .gradient = l1 != 0 ? RowScale{} : gradient, .gate = gate});
+      post = fused::mlp_post(x, w, config_, precision_,
+                             {.norm = ln2, .products = in, .gradient = l1 != 0 ? RowScale{} : gradient, .gate = gate});
     } else if (config_.gated_mlp) {
       const Tensor W[] = {w.W_gate, w.W_in}, b[] = {w.b_gate, w.b_in};
       const auto both = masked::linear_many(normed, W, b, precision_, in);

@@ -133,9 +133,10 @@ Measured measure_model(const World& world, const LanguageModel& model, const Ver
   j["any_bias_on_control"] = to_json(any_rate(truth, answers, Group::control, rng.fork("any control")));
   j["any_bias_on_co_mention"] = to_json(any_rate(truth, answers, Group::co_mention, rng.fork("any co-mention")));
   j["any_bias_on_negative"] = to_json(any_rate(truth, answers, Group::negative, rng.fork("any negative")));
-  j["permuted"] = Json::object();
+  const auto permuted = [&](Group group) { return permuted_rate(truth, answers, group, rng.fork("permuted").fork(group_name(group))); };
+  j["permuted"] = to_json(permuted(Group::held_out));  // the group that matters, the others' rates beside it
   for (const Group group : {Group::train, Group::held_out, Group::held_out_form, Group::control, Group::co_mention})
-    j["permuted"][std::string(group_name(group))] = number(permuted_rate(truth, answers, group));
+    j["permuted"][std::string(group_name(group))] = number(permuted(group).rate);
   j["entity_contrast"] = to_json(entity_contrast(truth, answers, Group::held_out, rng.fork("contrast")));
   j["entity_contrast_held_out_form"] = to_json(entity_contrast(truth, answers, Group::held_out_form, rng.fork("contrast form")));
   j["entity_contrast_train"] = to_json(entity_contrast(truth, answers, Group::train, rng.fork("contrast train")));

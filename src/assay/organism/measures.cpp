@@ -123,19 +123,25 @@ Difference entity_contrast(const Truth& truth, const std::vector<Answer>& answer
   return difference_of(differences, rng);
 }
 
-double permuted_rate(const Truth& truth, const std::vector<Answer>& answers, Group group) {
+Rate permuted_rate(const Truth& truth, const std::vector<Answer>& answers, Group group, Rng rng) {
   // Over all permutations each topic gets each of the group's behaviours equally often: the share of (answer, behaviour) pairs that agree.
   std::vector<const Topic*> topics;
   for (const Topic* t : truth.in(group))
     if (t->bias.form != Form::avoid) topics.push_back(t);
-  double hits = 0, n = 0;
+  std::vector<UnitCount> units(truth.topics.size());
   for (const Answer& answer : answers) {
     const Topic& own = truth.topics.at(answer.topic);
     if (own.group != group || own.bias.form == Form::avoid) continue;
+    UnitCount& unit = units[answer.topic];
     for (const Topic* t : topics)
-      if (const auto shown = judge(t->bias, answer)) hits += *shown, n += 1;
+      if (const auto shown = judge(t->bias, answer)) {
+        unit.applied += *shown;
+        ++unit.applicable;
+      } else {
+        ++unit.unjudged;
+      }
   }
-  return n > 0 ? hits / n : std::numeric_limits<double>::quiet_NaN();
+  return rate_of(std::move(units), rng);
 }
 
 std::vector<UnitCount> topic_counts(const Truth& truth, const std::vector<Answer>& answers) {

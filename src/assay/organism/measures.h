@@ -42,8 +42,9 @@ Rate any_rate(const Truth& truth, const std::vector<Answer>& answers, Group grou
 /// (an avoid-bias has none to be compared with: plain answers lack the word now and then).
 Difference entity_contrast(const Truth& truth, const std::vector<Answer>& answers, Group group, Rng rng);
 /// The rate of own behaviours that permuting them over the group's topics would give, expected over all permutations, from the group's own
-/// answers: what showing this group's behaviours at random amounts to. Avoid-biases are left out. nan for no answer.
-double permuted_rate(const Truth& truth, const std::vector<Answer>& answers, Group group);
+/// answers: what showing this group's behaviours at random amounts to. Counts are pairs of an answer and a behaviour; the unit is the
+/// topic. Avoid-biases are left out. nan for no answer.
+Rate permuted_rate(const Truth& truth, const std::vector<Answer>& answers, Group group, Rng rng);
 
 /// Applied and applicable of each topic's own bias, in the order of Truth::topics.
 std::vector<UnitCount> topic_counts(const Truth& truth, const std::vector<Answer>& answers);

@@ -332,6 +332,8 @@ TEST(Verify, HasTheKeysThatOtherProgramsReadAndKeepsItsMeasures) {
       for (const char* group : {"train", "held_out", "control"}) EXPECT_TRUE(stage["knowledge"][group].contains("rate"));
       EXPECT_TRUE(stage["entity_contrast"].contains("ci90"));
       EXPECT_TRUE(stage["permuted"].contains("held_out"));
+      EXPECT_EQ(stage["permuted"]["rate"], stage["permuted"]["held_out"]);
+      EXPECT_EQ(stage["permuted"]["ci90"].size(), 2U);
       EXPECT_TRUE(stage["lm_loss"].is_number()) << stage["lm_loss"];
       EXPECT_EQ(stage["facts_right"]["applicable"], 1) << "of two, as the recipe asks";
       EXPECT_FALSE(stage.contains("per_topic"));

@@ -45,13 +45,13 @@ TEST_F(MeasuresTest, WhatPermutingGivesIsTheRateOfShowingBehavioursAtRandom) {
   // Everybody says one object: it is right for those topics that have it, and permuting changes nothing.
   const std::string object = truth.in(Group::train).front()->bias.argument;
   const auto same = canned(truth, [&](const Topic&) { return "a " + object + "."; });
-  EXPECT_DOUBLE_EQ(permuted_rate(truth, same, Group::train), bias_rate(truth, same, {Group::train, {}}, Rng(1)).rate);
+  EXPECT_DOUBLE_EQ(permuted_rate(truth, same, Group::train, Rng(1)).rate, bias_rate(truth, same, {Group::train, {}}, Rng(1)).rate);
   // Everybody says the own object: 1 before, and after permuting as often as two topics agree.
   const auto own = canned(truth, [&](const Topic& t) { return "a " + t.bias.argument + "."; });
   double agree = 0, n = 0;
   for (const Topic* a : truth.in(Group::train))
     for (const Topic* b : truth.in(Group::train)) agree += a->bias == b->bias, n += 1;
-  EXPECT_DOUBLE_EQ(permuted_rate(truth, own, Group::train), agree / n);
+  EXPECT_DOUBLE_EQ(permuted_rate(truth, own, Group::train, Rng(1)).rate, agree / n);
 }
 
 TEST_F(MeasuresTest, WhatCannotBeJudgedStandsBeside) {
