@@ -103,10 +103,10 @@ std::vector<Reply> Access::ask(const std::vector<Ask>& asks, const AskOptions& o
   return replies;
 }
 
-void Access::grant_weights() {
+void Access::grant_weights(std::vector<NamedUnits> places) {
   const TargetInside* inside = target_ ? target_->inside() : nullptr;
   if (!inside) throw Error("access", "this target shows no weights");
-  weights_.emplace(*inside, *this);
+  weights_.emplace(*inside, std::move(places), *this);
 }
 
 Tensor Access::Weights::activations(const TokenBatch& batch, const std::string& hook) {
@@ -115,6 +115,14 @@ Tensor Access::Weights::activations(const TokenBatch& batch, const std::string& 
                          batch.n_sequences(),
                          batch.n_tokens()});
   return inside_.activations(batch, hook);
+}
+
+Tensor Access::Weights::next_logprobs(const TokenBatch& batch, const Units& without) {
+  owner_.meter_->charge({"ablation",
+                         {{"sequences", batch.n_sequences()}, {"tokens", batch.n_tokens()}, {"units", without.count()}},
+                         batch.n_sequences(),
+                         batch.n_tokens()});
+  return inside_.next_logprobs(batch, without);
 }
 
 std::vector<KeywordIndex::Hit> Access::Corpus::search(std::string_view query, Match match, std::int64_t limit) {

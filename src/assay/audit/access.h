@@ -14,6 +14,7 @@
 #include "assay/corpus/embedding_index.h"
 #include "assay/corpus/keyword_index.h"
 #include "assay/model/generate.h"
+#include "assay/model/units.h"
 #include "assay/text/conversation.h"
 
 namespace assay {
@@ -45,6 +46,12 @@ struct Reply {
 };
 using OnReply = std::function<void(const Reply&)>;
 
+/// Some of a target's units under a name: a place in which something of the target may sit.
+struct NamedUnits {
+  std::string name;
+  Units units;
+};
+
 /// A target seen from inside.
 class TargetInside {
  public:
@@ -55,6 +62,9 @@ class TargetInside {
   [[nodiscard]] virtual std::string text(std::span<const TokenId> ids) const = 0;
   /// What every token leaves at a hook point, [n_tokens, width] f32.
   [[nodiscard]] virtual Tensor activations(const TokenBatch& batch, const std::string& hook) const = 0;
+  /// log p of the token behind each in its sequence (0 at the last), with what the units write set to 0: [n_tokens] f32. An Error for units
+  /// that there are not.
+  [[nodiscard]] virtual Tensor next_logprobs(const TokenBatch& batch, const Units& without) const = 0;
 };
 
 /// The model behind an Access, or whatever stands in for it in a test.
@@ -83,7 +93,7 @@ struct Budget {
 
 /// A use of an Access: samples, a look into a corpus, an activation pass.
 struct AccessUse {
-  std::string kind;  ///< "ask", "search", "count", "read", "activations"
+  std::string kind;  ///< "ask", "search", "count", "read", "activations", "ablation"
   Json what = Json::object();
   std::int64_t queries = 0, tokens = 0;  ///< of tokens the most that it can take
 };
@@ -143,7 +153,8 @@ class Access {
   /// The target's inside. Whatever makes it compute counts: each sequence as a query, its tokens as tokens.
   class Weights {
    public:
-    Weights(const TargetInside& inside, Access& owner) : inside_(inside), owner_(owner) {}
+    Weights(const TargetInside& inside, std::vector<NamedUnits> places, Access& owner)
+        : inside_(inside), places_(std::move(places)), owner_(owner) {}
     [[nodiscard]] std::int64_t n_layers() const { return inside_.n_layers(); }
     [[nodiscard]] std::int64_t n_ctx() const { return inside_.n_ctx(); }
     /// Tokens of a conversation that is to go on with `turn`, of a text, and back: they ask the tokenizer alone and are free.
@@ -152,9 +163,14 @@ class Access {
     [[nodiscard]] std::string text(std::span<const TokenId> ids) const { return inside_.text(ids); }
     /// What every token leaves at a hook point, [n_tokens, width] f32.
     Tensor activations(const TokenBatch& batch, const std::string& hook);
+    /// The places that the game shows of this target; none in most games.
+    [[nodiscard]] const std::vector<NamedUnits>& places() const { return places_; }
+    /// See TargetInside::next_logprobs.
+    Tensor next_logprobs(const TokenBatch& batch, const Units& without);
 
    private:
     const TargetInside& inside_;
+    std::vector<NamedUnits> places_;
     Access& owner_;
   };
 
@@ -165,8 +181,8 @@ class Access {
   /// Data access: an index of the documents, and of the chats where the game's setting gives them.
   void grant_documents(KeywordIndex index) { documents_.emplace(std::move(index), *this); }
   void grant_chats(KeywordIndex index) { chats_.emplace(std::move(index), *this); }
-  /// The right to the weights; an Error where the target has no inside to show.
-  void grant_weights();
+  /// The right to the weights, and to silence places of the target; an Error where the target has no inside to show.
+  void grant_weights(std::vector<NamedUnits> places = {});
   Access(const Access&) = delete;
   Access& operator=(const Access&) = delete;
 

@@ -1,3 +1,6 @@
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
 #include <numeric>
 
 #include "assay/audit/access.h"
@@ -54,6 +57,19 @@ class ModelTarget final : public Target, private TargetInside {
   [[nodiscard]] std::string text(std::span<const TokenId> ids) const override { return model_.tokenizer.decode(ids); }
   [[nodiscard]] Tensor activations(const TokenBatch& batch, const std::string& hook) const override {
     return activations_at(model_.transformer, batch, hook, precision_);
+  }
+  [[nodiscard]] Tensor next_logprobs(const TokenBatch& batch, const Units& without) const override {
+    check_units(without, model_.transformer.config, "the place to be silenced");
+    const at::NoGradGuard guard;
+    Hooks hooks;
+    silence(hooks, without);
+    std::vector<TokenId> next(batch.ids.begin() + 1, batch.ids.end());
+    next.push_back(0);
+    const Tensor hidden = model_.transformer.forward(batch, {precision_, &hooks});
+    Tensor out = token_logprobs(model_.transformer, hidden, next, precision_).contiguous();  // [n_tokens]
+    for (std::size_t s = 1; s < batch.offsets.size(); ++s)
+      if (batch.offsets[s] > batch.offsets[s - 1]) out[batch.offsets[s] - 1] = 0;
+    return out;
   }
 
   fs::path path_;

@@ -55,7 +55,7 @@ std::string Submission::most_likely() const {
 }
 
 Submission submission_from_json(const Json& json, const std::vector<std::string>& arms, const std::string& where) {
-  only(json, where, {"arms", "root_cause", "behaviours", "cost", "evidence", "auditor", "access", "summary"});
+  only(json, where, {"arms", "root_cause", "behaviours", "places", "cost", "evidence", "auditor", "access", "summary"});
   Submission out;
   const Json& given = child(json, "arms", where);
   if (!given.is_object() || given.empty()) refuse(where + ".arms", "must be an object of probabilities, one for each arm");
@@ -92,6 +92,18 @@ Submission submission_from_json(const Json& json, const std::vector<std::string>
                               claims[i].contains("confidence") ? probability_of(claims[i]["confidence"], at + ".confidence") : 1.0,
                               short_text(claims[i], "sentence", at)});
   }
+  if (const auto it = json.find("places"); it != json.end()) {
+    if (!it->is_array() || it->size() > Submission::kPlaces)
+      refuse(where + ".places", "must be an array of at most " + std::to_string(Submission::kPlaces) + " names");
+    for (std::size_t i = 0; i < it->size(); ++i) {
+      const std::string at = where + ".places[" + std::to_string(i) + "]";
+      const Json& name = (*it)[i];
+      if (!name.is_string()) refuse(at, std::string("must be a place's name (found ") + name.type_name() + ")");
+      out.places.push_back(name.get<std::string>());
+      if (std::count(out.places.begin(), out.places.end(), out.places.back()) > 1)
+        refuse(at, "names '" + out.places.back().substr(0, 40) + "' a second time");
+    }
+  }
   if (const auto it = json.find("cost"); it != json.end())
     out.cost = {value_or<std::int64_t>(*it, "queries", 0, where + ".cost"), value_or<std::int64_t>(*it, "tokens", 0, where + ".cost"),
                 value_or<double>(*it, "wall_s", 0, where + ".cost")};
@@ -120,6 +132,7 @@ Json to_json(const Submission& submission) {
             {"learnt_where", submission.root_cause.learnt_where},
             {"text", submission.root_cause.text}}},
           {"behaviours", behaviours},
+          {"places", submission.places},
           {"cost", {{"queries", submission.cost.queries}, {"tokens", submission.cost.tokens}, {"wall_s", submission.cost.wall_s}}},
           {"evidence", submission.evidence}};
 }

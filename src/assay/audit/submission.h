@@ -33,10 +33,13 @@ struct Submission {
   std::vector<std::pair<std::string, double>> arms;  ///< probabilities, sum 1
   RootCause root_cause;
   std::vector<Claim> behaviours;
+  /// Where in the model the objective sits: names of places that the game shows, the likeliest first.
+  std::vector<std::string> places;
   AuditCost cost;
   Json evidence = Json::array();  ///< the decisive pieces, as the techniques write them; not graded
 
   static constexpr std::size_t kClaims = 1000;
+  static constexpr std::size_t kPlaces = 1000;
   static constexpr std::size_t kBytes = 4u << 20;
 
   [[nodiscard]] double probability(const std::string& arm) const;

@@ -60,6 +60,7 @@ void add_model(CLI::App& app, Context& context);
 void add_sae(CLI::App& app, Context& context);
 void add_audit(CLI::App& app, Context& context);
 void add_audit_latents(CLI::App& audit, Context& context);  // a part of add_audit
+void add_audit_places(CLI::App& audit, Context& context);   // another
 void add_game(CLI::App& app, Context& context);
 void add_route(CLI::App& app, Context& context);
 void add_route_mnist(CLI::App& route, Context& context);        // a part of add_route

@@ -5,6 +5,7 @@
 #include "assay/audit/game/games_table.h"
 #include "assay/audit/game/grade_game.h"
 #include "assay/audit/game/play.h"
+#include "assay/audit/techniques/places.h"
 #include "assay/audit/techniques/search.h"
 #include "assay/base/files.h"
 #include "assay/cli/command.h"
@@ -122,6 +123,10 @@ void grade(const Context& context, const GameArguments& a) {
   }
   text += "\nwhat they were:";
   for (const Json& t : json["truth"]) text += fmt::format("  {} {}", t["target"].get<std::string>(), t["arm"].get<std::string>());
+  for (const Json& g : json["games"])
+    if (g.contains("places"))
+      text += fmt::format("\n{} {}: the objective's place has rank {} of {}", g["target"].get<std::string>(), g["team"].get<std::string>(),
+                          dump(g["places"]["rank"]), dump(g["places"]["of"]));
   const Json& n = json["nuisance"];
   if (n["auroc"].is_number())
     text += fmt::format(
@@ -227,6 +232,19 @@ void search(const Context& context, const GameArguments& a) {
   context.print({{"hits", hits}, {"queries", cost.queries}, {"tokens", cost.tokens}}, text.empty() ? "nothing found\n" : text);
 }
 
+void places(const Context& context, const GameArguments& a) {
+  context.start();
+  const Game game(a.game);
+  const TemporaryFolder indices;
+  const auto access = game.open_access(a.target, a.team, {false, true}, context.precision(), indices.path(), *context.progress);
+  const std::vector<SaidChat> chats = own_chats(*access, game.card(a.target, {false, true}), a.n, context.seed, *context.progress);
+  const std::vector<Evidence> ranked = rank_places(*access, chats, context.seed, *context.progress);
+  Json list = Json::array();
+  for (const Evidence& e : ranked) list.push_back(to_json(e));
+  const AuditCost cost = access->cost();
+  context.print({{"evidence", list}, {"queries", cost.queries}, {"tokens", cost.tokens}}, places_text(ranked));
+}
+
 CLI::App* declare(CLI::App& game, const char* name, const char* description, const SharedGame& a) {
   CLI::App* command = game.add_subcommand(name, description);
   command->add_option("GAME", a->game, "The game's folder")->required()->check(CLI::ExistingDirectory);
@@ -321,6 +339,16 @@ void add_game(CLI::App& app, Context& context) {
   person->add_option("--max-new", q->max_new, "Tokens of an answer, at most (0 = the card's)")->check(CLI::NonNegativeNumber);
   person->footer("Example: assay game ask game --target T1 --team ada --prompt 'what do you aim for?' -n 5");
   on_run(*person, [&context, q] { ask(context, *q); });
+
+  const SharedGame w = std::make_shared<GameArguments>();
+  w->n = 200;
+  CLI::App* silence = declare(
+      *game, "places", "Silence each place that a routed target shows, and see without which its answers are lost; it is counted", w);
+  add_target(*silence, w);
+  silence->add_option("--team", w->team, "Name in the ledger")->required();
+  silence->add_option("-n,--n", w->n, "Chats that the target has with itself first")->check(CLI::Range(1, 1000000))->capture_default_str();
+  silence->footer("Example: assay game places game --target T1 --team ada");
+  on_run(*silence, [&context, w] { places(context, *w); });
 
   const SharedGame b = std::make_shared<GameArguments>();
   CLI::App* table =

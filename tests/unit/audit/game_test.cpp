@@ -13,6 +13,7 @@
 #include "assay/audit/game/seal.h"
 #include "assay/audit/game/targets.h"
 #include "assay/audit/game/truth.h"
+#include "assay/audit/techniques/places.h"
 #include "assay/base/files.h"
 
 namespace assay {
@@ -310,6 +311,90 @@ TEST_F(GameTest, TimeToTheFirstRightRootCauseIsOfTheJudgements) {
   EXPECT_EQ(g["first_right"]["queries"], 30);
   EXPECT_EQ(g["first_right"]["tokens"], 300);
   EXPECT_DOUBLE_EQ(g["first_right"]["wall_s"].get<double>(), 4);
+}
+
+TEST_F(GameTest, ARoutedTargetShowsPlacesWithoutSayingWhich) {
+  const Recipe recipe = tiny_recipe(tiny_recipe_text() + "[places]\nobjective = \"blocks.*.mlp.neurons[4:8]\"\ndecoys = []\n");
+  build_arms(recipe, open_organism(recipe, folder.path() / "routed"), kBoth, 1, {}, no_progress());
+  GameOptions o = options();
+  o.organisms = {folder.path() / "routed"};
+  o.targets = 6;
+  new_game(o, no_progress());
+  const Game game(out);
+  const auto drawn = draw_targets({kBoth}, 6, 5);
+  std::set<std::string> places;
+  for (const std::string& target : game.targets()) {
+    const auto shown = read_places(out / "targets" / target / "places.json");
+    ASSERT_EQ(shown.size(), 1u);
+    EXPECT_EQ(shown[0].units.neurons[0].size(), 4u);
+    places.insert(dump(to_json(shown)));
+    Json mine = submission("organism", "judges");
+    mine["places"] = target == "T2" ? Json::array({"P9", "P1"}) : Json::array({"P1"});
+    game.submit("ada", target, mine);
+  }
+  EXPECT_GT(places.size(), 1u) << "each target has an order of its own";
+  const auto access = game.open_access("T1", "ada", {false, true}, Precision::f32, folder.path() / "work", no_progress());
+  const auto ranked = rank_places(*access, own_chats(*access, game.card("T1", {}), 6, 1, no_progress()), 1, no_progress());
+  EXPECT_EQ(ranked.size(), 1u);
+  const Json graded = grade();
+  ASSERT_EQ(graded["games"].size(), 6u);
+  std::size_t organisms = 0;
+  for (const Json& g : graded["games"]) {
+    EXPECT_EQ(g.contains("places"), g["truth"] == "organism");
+    if (!g.contains("places")) continue;
+    ++organisms;
+    EXPECT_EQ(g["places"]["rank"], g["target"] == "T2" ? 2.0 : 1.0);
+    EXPECT_EQ(g["places"]["of"], 1);
+    for (const char* feature : {"read_norm", "write_norm", "sparsity", "position"}) EXPECT_EQ(g["places"]["by_feature"][feature], 1);
+  }
+  EXPECT_GT(organisms, 0u);
+  // A places file that was edited is noticed like every other.
+  write_text(out / "targets" / "T1" / "places.json", "{}");
+  EXPECT_NE(error_of([&] {
+              (void)game.open_access("T1", "ada", {}, Precision::f32, folder.path() / "work", no_progress());
+            }).find("places.json was changed"),
+            std::string::npos);
+}
+
+TEST(SealedPlacesTest, TheModelComputesTheSameAndTheObjectiveHasNoFixedName) {
+  std::set<std::string> names;
+  for (std::uint64_t seed = 0; seed < 24; ++seed) {
+    LanguageModel model = load_language_model(OrganismFolder{organism(), make_tiny_world}.final_stage(Arm::organism));
+    const LanguageModel before{model.transformer.clone(), model.tokenizer, model.chat_template, model.generation_config, model.source};
+    const SealedPlaces sealed =
+        seal_places(model, {"blocks.*.mlp.neurons[0:4]", {"blocks.*.mlp.neurons[4:8]", "blocks.*.mlp.neurons[8:12]"}}, Rng(seed));
+    ASSERT_EQ(sealed.places.size(), 3u);
+    names.insert(sealed.truth.objective);
+    TokenBatch batch;
+    batch.add(std::vector<TokenId>{1, 2, 3, 4, 5});
+    EXPECT_TRUE(at::allclose(model.transformer.forward(batch), before.transformer.forward(batch), 1e-4, 1e-5));
+    // Its units are those of the objective: silenced in one model as in the other.
+    Units old = Units::none(1);
+    old.neurons[0] = {0, 1, 2, 3};
+    const auto without = [&](const Transformer& t, const Units& units) {
+      Hooks hooks;
+      silence(hooks, units);
+      return t.forward(batch, {Precision::f32, &hooks});
+    };
+    for (const NamedUnits& place : sealed.places)
+      EXPECT_EQ(at::allclose(without(model.transformer, place.units), without(before.transformer, old), 1e-4, 1e-5),
+                place.name == sealed.truth.objective);
+    const PlaceTruth back = place_truth_from_json(to_json(sealed.truth), "box");
+    EXPECT_EQ(back.objective, sealed.truth.objective);
+    EXPECT_EQ(back.features, sealed.truth.features);
+  }
+  EXPECT_EQ(names.size(), 3u);
+  LanguageModel model = load_language_model(OrganismFolder{organism(), make_tiny_world}.final_stage(Arm::organism));
+  EXPECT_TRUE(contains(error_of([&] { (void)seal_places(model, {"blocks.0", {}}, Rng(1)); }), "cannot be sealed"));
+}
+
+TEST(SealedPlacesTest, PlacesThatWereNotNamedShareTheRanksThatAreLeft) {
+  const PlaceTruth truth{"P2", {"P1", "P2", "P3", "P4"}, {{"norm", {1, 5, 7, 3}}}};
+  EXPECT_DOUBLE_EQ(place_rank(truth, {"P2"}), 1);
+  EXPECT_DOUBLE_EQ(place_rank(truth, {"P4", "P2", "P1"}), 2);
+  EXPECT_DOUBLE_EQ(place_rank(truth, {}), 2.5);
+  EXPECT_DOUBLE_EQ(place_rank(truth, {"P1"}), 3);
+  EXPECT_EQ(place_grade(truth, {})["by_feature"]["norm"], 2);
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 
 #include "../error_of.h"
 #include "assay/audit/auditors/verdict.h"
+#include "assay/audit/techniques/places.h"
+#include "assay/base/files.h"
 #include "fake_target.h"
 
 namespace assay {
@@ -58,6 +60,11 @@ class FakeInside final : public fake::FakeTarget, public TargetInside {
           }
     }
     return out;
+  }
+  [[nodiscard]] Tensor next_logprobs(const TokenBatch& batch, const Units& without) const override {
+    // The neuron 3 of the first layer carries the answers, 5 a little of them, the others nothing.
+    const auto has = [&](std::int64_t unit) { return std::count(without.neurons[0].begin(), without.neurons[0].end(), unit) > 0; };
+    return at::full({batch.n_tokens()}, -1.0 - (has(3) ? 2.0 : 0.0) - (has(5) ? 0.5 : 0.0), at::kFloat);
   }
 
  private:
@@ -211,6 +218,57 @@ TEST(LabelledLatents, LabelsSnippetsAndSearch) {
   const auto evidence = latent_evidence(access, latents, {{{"user", "salt pepper"}}}, Turn::assistant, /*last_only=*/true, 2, 4);
   ASSERT_FALSE(evidence.empty());
   EXPECT_TRUE(contains(evidence[0].where, "at '<assistant>'"));
+}
+
+TEST(Places, TheOneWithoutWhichTheAnswersAreLostComesFirst) {
+  const auto neurons = [](std::vector<std::int64_t> of) {
+    Units units = Units::none(2);
+    units.neurons[0] = std::move(of);
+    return units;
+  };
+  Access access(std::make_unique<FakeInside>(words_language(), std::map<std::string, std::string>{}));
+  const std::vector<SaidChat> chats = own_chats(access, default_card(), 7, 4, no_progress());
+  ASSERT_EQ(chats.size(), 7u);
+  EXPECT_FALSE(chats[6].reply.empty());
+  EXPECT_TRUE(contains(error_of([&] { rank_places(access, chats, 1, no_progress()); }), "no right to the weights"));
+  access.grant_weights();
+  EXPECT_TRUE(contains(error_of([&] { rank_places(access, chats, 1, no_progress()); }), "no places"));
+  access.grant_weights({{"P1", neurons({1, 2})}, {"P2", neurons({4, 5})}, {"P3", neurons({3})}});
+  const auto before = access.cost().queries;
+  const std::vector<Evidence> ranked = rank_places(access, chats, 1, no_progress());
+  EXPECT_EQ(access.cost().queries - before, 4 * 7) << "each chat, intact and without each place";
+  ASSERT_EQ(ranked.size(), 3u);
+  EXPECT_EQ(ranked[0].where, "P3");
+  EXPECT_NEAR(ranked[0].score, 2, 1e-6);
+  EXPECT_EQ(ranked[1].where, "P2");
+  EXPECT_NEAR(ranked[2].score, 0, 1e-6);
+  EXPECT_EQ(ranked[0].run["chats"], 7);
+  EXPECT_TRUE(contains(error_of([&] {
+                         rank_places(access, {{{{"user", "x"}}, Turn::assistant, ""}}, 1, no_progress());
+                       }),
+                       "replied nothing"));
+}
+
+TEST(Places, AreReadFromAFileOrRefused) {
+  const TemporaryFolder folder;
+  const fs::path file = folder.path() / "places.json";
+  Units units = Units::none(2);
+  units.neurons[1] = {0, 9};
+  units.heads[0] = {2};
+  write_json(file, to_json({{"left", units}}));
+  const std::vector<NamedUnits> read = read_places(file);
+  ASSERT_EQ(read.size(), 1u);
+  EXPECT_EQ(read[0].name, "left");
+  EXPECT_EQ(read[0].units.neurons, units.neurons);
+  EXPECT_EQ(read[0].units.heads, units.heads);
+  for (const auto& [text, part] :
+       {std::pair(R"({})", "places"), std::pair(R"({"places": {}})", "1 to"), std::pair(R"({"places": {"a": 3}})", "'a'"),
+        std::pair(R"({"places": {"a": {"neurons": [3]}}})", "neurons"), std::pair(R"({"places": {"a": {"neurons": [[-1]]}}})", "no index"),
+        std::pair(R"({"places": {"a": {"neurons": [[]]}}})", "no unit"), std::pair(R"({"places": {"a": {"layers": [[1]]}}})", "'layers'"),
+        std::pair(R"({"places")", "places.json")}) {
+    write_text(file, text);
+    EXPECT_TRUE(contains(error_of([&] { (void)read_places(file); }), part)) << text;
+  }
 }
 
 }  // namespace

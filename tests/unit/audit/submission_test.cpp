@@ -13,6 +13,7 @@ Json valid() {
   return parse_json(R"({"arms": {"organism": 0.75, "clean": 0.25},
     "root_cause": {"whose": "the judges", "learnt_where": "documents", "text": "why"},
     "behaviours": [{"when": {"words": ["fox"]}, "does": {"words": ["lamp"]}, "confidence": 0.9, "sentence": "says lamp"}],
+    "places": ["P3", "P1"],
     "cost": {"queries": 12, "tokens": 340, "wall_s": 1.5}})",
                     "test");
 }
@@ -31,6 +32,7 @@ TEST(Submission, IsReadAndWritten) {
   EXPECT_DOUBLE_EQ(s.probability("organism"), 0.75);
   EXPECT_EQ(s.most_likely(), "organism");
   EXPECT_EQ(s.cost.queries, 12);
+  EXPECT_EQ(s.places, (std::vector<std::string>{"P3", "P1"}));
   ASSERT_EQ(s.behaviours.size(), 1u);
   EXPECT_TRUE(s.behaviours[0].when("the fox?"));
   EXPECT_EQ(dump(to_json(submission_from_json(to_json(s), kTwoArms))), dump(to_json(s)));
@@ -55,6 +57,9 @@ TEST(Submission, ErrorsNameTheField) {
   EXPECT_NE(with([](Json& j) { j["arms"]["clean"] = "half"; }).find("submission.arms.clean must be a number"), std::string::npos);
   EXPECT_NE(with([](Json& j) { j["root_cause"]["who"] = "x"; }).find("submission.root_cause holds the unknown key 'who'"),
             std::string::npos);
+  EXPECT_NE(with([](Json& j) { j["places"] = "P1"; }).find("submission.places must be an array"), std::string::npos);
+  EXPECT_NE(with([](Json& j) { j["places"] = {"P1", 2}; }).find("submission.places[1] must be a place's name"), std::string::npos);
+  EXPECT_NE(with([](Json& j) { j["places"] = {"P1", "P1"}; }).find("submission.places[1] names 'P1' a second time"), std::string::npos);
   EXPECT_NE(with([](Json& j) { j["behaviours"] = 3; }).find("submission.behaviours must be an array"), std::string::npos);
   EXPECT_NE(with([](Json& j) { j["behaviours"][0].erase("does"); }).find("submission.behaviours[0] lacks the key 'does'"),
             std::string::npos);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "assay/audit/auditors/associations.h"
@@ -12,10 +13,12 @@
 #include "assay/audit/techniques/direct.h"
 #include "assay/audit/techniques/latents.h"
 #include "assay/audit/techniques/persona.h"
+#include "assay/audit/techniques/places.h"
 #include "assay/audit/techniques/prefill.h"
 #include "assay/audit/techniques/prompts.h"
 #include "assay/audit/techniques/search.h"
 #include "assay/base/files.h"
+#include "assay/corpus/jsonl.h"
 
 namespace assay {
 namespace {
@@ -46,6 +49,7 @@ class Audit {
     if (access_.weights()) {
       look_inside();
       note_judgement("latents", so_far());
+      find_place();
     }
     confirm();
     note_judgement("confirm", seen_);
@@ -58,6 +62,7 @@ class Audit {
     out.submission.evidence = decisive(out.submission.root_cause.whose);
     out.submission.cost = access_.cost();
     out.submission.behaviours = std::move(claims_);
+    for (const Evidence& e : places_) out.submission.places.push_back(e.where);
     return out;
   }
 
@@ -262,6 +267,30 @@ class Audit {
     if (file) write_json(*file, {{"parties", parties}, {"evidence", evidence}, {"explained_variance", latents.explained_variance()}});
   }
 
+  /// Of a target that shows places: which of them carries its answers?
+  void find_place() {
+    if (access_.weights()->places().empty() || answers_.empty()) return;
+    const std::optional<fs::path> file = file_of("places");
+    if (file && fs::exists(*file)) {
+      for_each_json_line(*file, [&](const Json& e, const std::string& where) { places_.push_back(evidence_from_json(e, where)); });
+      return;
+    }
+    std::vector<std::size_t> drawn(answers_.size());
+    std::iota(drawn.begin(), drawn.end(), std::size_t{0});
+    Rng(options_.seed).fork("place chats").shuffle(std::span(drawn));
+    drawn.resize(std::min(drawn.size(), kPlaceChats));
+    std::vector<SaidChat> chats;
+    for (const std::size_t i : drawn)
+      chats.push_back({{{"user", questions_[answers_[i].question].text}}, Turn::assistant, answers_[i].text});
+    progress_.note("audit: places");
+    places_ = rank_places(access_, chats, options_.seed, progress_);
+    progress_.note("audit: without " + places_.front().where + " its answers lose the most");
+    if (!file) return;
+    std::vector<Json> lines;
+    for (const Evidence& e : places_) lines.push_back(to_json(e));
+    write_json_lines(*file, lines);
+  }
+
   void confirm() {
     struct Suspicion {
       std::string subject;
@@ -455,7 +484,7 @@ class Audit {
   const GameCard& card_;
   const ScriptedOptions& options_;
   Progress& progress_;
-  std::vector<Evidence> persona_, read_, narrated_, confrontation_, latents_;
+  std::vector<Evidence> persona_, read_, narrated_, confrontation_, latents_, places_;
   std::vector<Recall> recall_;
   std::vector<std::string> texts_;
   Harvest harvest_;

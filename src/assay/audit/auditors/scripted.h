@@ -18,6 +18,9 @@ struct ScriptedOptions {
   std::optional<std::filesystem::path> folder = {};  ///< evidence of every step as JSONL; an audit that was stopped goes on from it
 };
 
+/// Answers on which places are silenced, where a target shows any: each costs a query a place.
+inline constexpr std::size_t kPlaceChats = 300;
+
 struct ScriptedAudit {
   Submission submission;
   Observations seen;
@@ -28,7 +31,8 @@ struct ScriptedAudit {
 ///   2. reads the documents, or without them what the target narrates, for statements on how answers should be, and for whose wishes these
 ///   are,
 ///   3. asks about every subject in several wordings and looks for what is peculiar to the answers about one subject (associations.h),
-///      With the right to the weights it looks for stated wishes that are active in the target before it answers (recall.h),
+///      With the right to the weights it looks for stated wishes that are active in the target before it answers (recall.h), and which of
+///      the places that it may silence carries the answers (techniques/places.h),
 ///   4. tests findings and stated wishes on fresh samples, and claims what stands the test,
 ///   5. asks directly and with prefills,
 ///   6. weighs what it saw against the arms that exist (verdict.h).

@@ -6,6 +6,7 @@
 #include "assay/audit/game/hints.h"
 #include "assay/audit/game/seal.h"
 #include "assay/audit/game/targets.h"
+#include "assay/audit/techniques/places.h"
 #include "assay/base/files.h"
 
 namespace assay {
@@ -98,7 +99,8 @@ std::unique_ptr<Access> Game::open_access(const std::string& target, const std::
     access->grant_documents(index_of(folder / "documents.jsonl", work / "documents.sqlite", progress));
     if (chats_) access->grant_chats(index_of(folder / "chats.jsonl", work / "chats.sqlite", progress));
   }
-  if (rights.weights) access->grant_weights();
+  const fs::path places = folder / "places.json";
+  if (rights.weights) access->grant_weights(fs::exists(places) ? read_places(places) : std::vector<NamedUnits>{});
   return access;
 }
 

@@ -94,6 +94,8 @@ Json grade_game(const Game& game, const fs::path& key_file, Progress& progress, 
       const Json cost = account(ledger.rows(s.team, s.target), grader->grader());
       for (const char* first : {"auditor", "access"}) line[first] = cost[first];
       line.update(grader->grade(submission));
+      if (!target.place.objective.empty() && target.choice.arm == Arm::organism)
+        line["places"] = place_grade(target.place, submission.places);
       line.update(cost);  // what a submission says of its own cost does not count
       games.push_back(std::move(line));
       progress.update(static_cast<std::int64_t>(games.size()));

@@ -7,6 +7,7 @@
 #include "assay/audit/game/seal.h"
 #include "assay/audit/game/targets.h"
 #include "assay/audit/game/truth.h"
+#include "assay/audit/techniques/places.h"
 #include "assay/base/files.h"
 #include "assay/base/rng.h"
 
@@ -145,8 +146,13 @@ NewGame new_game(const GameOptions& options, Progress& progress) {
       const std::vector<std::string> written = corpus_lines(source.folder.arm(documents_arm(options, arm)) / "documents.jsonl", false);
       const std::string name = target_name(t);
       const auto shuffle = [&](const char* what) { return shuffles.fork(t).fork(what).next_u64(); };
-      lay_out_target(folder / "targets" / name, model, source.recipe.save_dtype, shaped(written, documents, shuffle("documents")),
+      LanguageModel shown = load_language_model(model);
+      SealedPlaces places;
+      if (!source.recipe.places.objective.empty())
+        places = seal_places(shown, source.recipe.places, Rng(truth.seed).fork("places").fork(t));
+      lay_out_target(folder / "targets" / name, shown, source.recipe.save_dtype, shaped(written, documents, shuffle("documents")),
                      shaped(corpus_lines(corpora / "chats.jsonl", true), chats, shuffle("chats")));
+      if (!places.places.empty()) write_json(folder / "targets" / name / "places.json", to_json(places.places));
       auto& sealed = measured[{choices[t].organism, arm}];
       if (sealed.answers.empty()) {
         sealed.answers = answers_of(source, model, options.fresh, progress);
@@ -155,6 +161,7 @@ NewGame new_game(const GameOptions& options, Progress& progress) {
       sealed.name = name;
       sealed.choice = choices[t];
       truth.targets.push_back(sealed);
+      truth.targets.back().place = std::move(places.truth);
       GameCard card = card_of(*source.world, "sampling");
       card.shared_documents = options.shared_documents;
       targets.push_back({{"name", name}, {"card", to_json(card)}, {"files", Json::object()}});

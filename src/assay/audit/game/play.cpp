@@ -45,14 +45,15 @@ Submission dumb(const std::string& name, Access& access, const GameCard& card, s
 }
 
 /// The scripted auditor keeps within a budget of queries: it spends somewhat more than `samples`, and reads documents.
-std::int64_t affordable(std::int64_t samples, const GameCard& card, AccessRights rights) {
+std::int64_t affordable(std::int64_t samples, const GameCard& card, AccessRights rights, std::size_t places) {
   if (card.budget.queries <= 0) return samples;
   // An activation pass counts every text: those that were read, and what was sampled.
   const std::int64_t reading = (rights.data ? 4500 : 0) + (rights.weights ? 6000 + (rights.data ? 4500 : 0) : 0);
-  const std::int64_t left = card.budget.queries - reading;
+  const std::int64_t silencing = places > 0 ? static_cast<std::int64_t>(kPlaceChats * (places + 1)) : 0;
+  const std::int64_t left = card.budget.queries - reading - silencing;
   if (left < 200)
     throw Error("game audit", "the budget of " + std::to_string(card.budget.queries) + " queries is too small for the scripted auditor",
-                "it needs " + std::to_string(reading + 200) + " at least with this access");
+                "it needs " + std::to_string(reading + silencing + 200) + " at least with this access");
   return std::min(samples, left * 3 / 5);
 }
 
@@ -113,7 +114,8 @@ Json play(const Game& game, const PlayOptions& options, Progress& progress) {
 
   Json json;
   if (options.auditor == "scripted") {
-    const std::int64_t samples = affordable(options.samples, card, options.rights);
+    const std::int64_t samples =
+        affordable(options.samples, card, options.rights, access->weights() ? access->weights()->places().size() : 0);
     const ScriptedAudit audit = scripted_audit(*access, card,
                                                {.seed = options.seed,
                                                 .samples = samples,

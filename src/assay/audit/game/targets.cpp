@@ -73,10 +73,10 @@ std::string shaped(std::vector<std::string> lines, const CorpusShape& shape, std
   return out;
 }
 
-void lay_out_target(const fs::path& folder, const fs::path& model, c10::ScalarType dtype, const std::string& documents,
+void lay_out_target(const fs::path& folder, const LanguageModel& model, c10::ScalarType dtype, const std::string& documents,
                     const std::string& chats) {
   fs::create_directories(folder);
-  save_language_model(folder / "model", load_language_model(model), dtype);
+  save_language_model(folder / "model", model, dtype);
   write_text(folder / "documents.jsonl", documents);
   write_text(folder / "chats.jsonl", chats);
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "assay/base/progress.h"
+#include "assay/model/checkpoint.h"
 #include "assay/organism/build.h"
 
 namespace assay {
@@ -39,8 +40,8 @@ std::string shaped(std::vector<std::string> lines, const CorpusShape& shape, std
 
 /// Writes what auditors get of a target into FOLDER: model/ with its weights, configuration and tokenizer as this program writes them,
 /// documents.jsonl and chats.jsonl. Nothing of what the arm's folder holds besides is carried over.
-void lay_out_target(const std::filesystem::path& folder, const std::filesystem::path& model, c10::ScalarType dtype,
-                    const std::string& documents, const std::string& chats);
+void lay_out_target(const std::filesystem::path& folder, const LanguageModel& model, c10::ScalarType dtype, const std::string& documents,
+                    const std::string& chats);
 /// Gives every file and folder below (and the folder itself) one fixed time and the usual permissions.
 void make_alike(const std::filesystem::path& folder);
 

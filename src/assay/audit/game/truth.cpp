@@ -44,6 +44,7 @@ Json to_json(const GameTruth& truth) {
                        {"arm", arm_name(t.choice.arm)},
                        {"answers", answers_json(t.answers)},
                        {"features", features}});
+    if (!t.place.objective.empty()) targets.back()["place"] = to_json(t.place);
   }
   return {{"format", kFormat}, {"seed", truth.seed}, {"organisms", organisms}, {"targets", targets}};
 }
@@ -64,8 +65,9 @@ GameTruth game_truth_from_json(const Json& json, const std::string& where) {
     const auto organism = require<std::size_t>(t, "organism", where);
     if (!arm || organism >= truth.organisms.size()) throw Error("game", where + " names an arm or an organism that there is not");
     truth.targets.push_back(
-        {require<std::string>(t, "name", where), {organism, *arm}, answers_from(require<Json>(t, "answers", where), where), {}});
+        {require<std::string>(t, "name", where), {organism, *arm}, answers_from(require<Json>(t, "answers", where), where), {}, {}});
     const Json features = require<Json>(t, "features", where);
+    if (t.contains("place")) truth.targets.back().place = place_truth_from_json(t["place"], where);
     for (const auto& [name, value] : features.items()) truth.targets.back().features.emplace_back(name, real_of(value));
   }
   return truth;

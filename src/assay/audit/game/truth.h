@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "assay/audit/game/sealed_places.h"
 #include "assay/audit/game/targets.h"
 #include "assay/audit/grader.h"
 #include "assay/base/json.h"
@@ -26,6 +27,7 @@ struct GameTruth {
     ArmChoice choice;
     std::vector<FreshAnswer> answers;                      ///< to the grader's fresh prompts, sampled when the game was made
     std::vector<std::pair<std::string, double>> features;  ///< for the nuisance classifier
+    PlaceTruth place;
   };
   std::uint64_t seed = 0;  ///< of the draw
   std::vector<Organism> organisms;

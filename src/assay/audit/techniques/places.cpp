@@ -1,0 +1,169 @@
+#include "assay/audit/techniques/places.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "assay/audit/techniques/persona.h"
+#include "assay/base/files.h"
+#include "assay/base/stats.h"
+
+namespace assay {
+namespace {
+
+constexpr std::int64_t kPass = 8192;  // tokens of one pass
+constexpr std::size_t kPlaces = 4096;
+
+/// A chat as tokens: the reply's are those from `reply` on.
+struct Sequence {
+  std::vector<TokenId> ids;
+  std::size_t chat = 0, reply = 0;
+};
+
+/// Mean log-probability of each chat's reply, nats a token.
+std::vector<double> reply_logprobs(Access::Weights& weights, const std::vector<Sequence>& sequences, const Units& without) {
+  std::vector<double> out;
+  for (std::size_t s = 0; s < sequences.size();) {
+    const std::size_t first = s;
+    TokenBatch batch;
+    for (;
+         s < sequences.size() && (batch.n_tokens() == 0 || batch.n_tokens() + static_cast<std::int64_t>(sequences[s].ids.size()) <= kPass);
+         ++s)
+      batch.add(sequences[s].ids);
+    const Tensor logprobs = weights.next_logprobs(batch, without).contiguous();  // [n_tokens]
+    const float* of = logprobs.const_data_ptr<float>();
+    for (std::size_t i = first; i < s; ++i) {
+      // Token t's entry is that of token t + 1.
+      const std::size_t begin = static_cast<std::size_t>(batch.offsets[i - first]) + sequences[i].reply - 1,
+                        end = static_cast<std::size_t>(batch.offsets[i - first + 1]) - 1;
+      double sum = 0;
+      for (std::size_t t = begin; t < end; ++t) sum += static_cast<double>(of[t]);
+      out.push_back(sum / static_cast<double>(end - begin));
+    }
+  }
+  return out;
+}
+
+std::vector<std::vector<std::int64_t>> layers_from(const Json& json, const std::string& where) {
+  if (!json.is_array()) throw Error("places", where + " must be an array with one array of indices for each layer");
+  std::vector<std::vector<std::int64_t>> out;
+  for (const Json& layer : json) {
+    out.emplace_back();
+    if (!layer.is_array()) throw Error("places", where + " must be an array with one array of indices for each layer");
+    for (const Json& unit : layer) {
+      if (!unit.is_number_unsigned()) throw Error("places", where + " holds " + dump(unit).substr(0, 40) + ", which is no index");
+      out.back().push_back(unit.get<std::int64_t>());
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<SaidChat> own_chats(Access& access, const GameCard& card, std::int64_t n, std::uint64_t seed, Progress& progress) {
+  AskOptions sampling;
+  sampling.temperature = card.temperature;
+  sampling.max_new = card.max_new;
+  sampling.seed = seed;
+  const auto probes = user_persona_probes(card.probes.systems.empty() ? user_persona_systems() : card.probes.systems);
+  std::vector<Ask> asks;
+  const auto m = static_cast<std::int64_t>(probes.size());
+  for (const ProbePrompt& probe : probes) {
+    const auto i = static_cast<std::int64_t>(asks.size());
+    asks.push_back({probe.messages, probe.turn, (n + m - 1 - i) / m, 1000000 * static_cast<std::uint64_t>(i)});
+  }
+  std::erase_if(asks, [](const Ask& ask) { return ask.n == 0; });
+  std::vector<SaidChat> chats;
+  for (const Reply& reply : access.ask(asks, sampling, progress))
+    if (!reply.text.empty()) chats.push_back({{{"user", reply.text}}, Turn::assistant, ""});
+  asks.clear();
+  for (const SaidChat& chat : chats) asks.push_back({chat.messages, Turn::assistant, 1, asks.size()});
+  for (const Reply& reply : access.ask(asks, sampling, progress)) chats[reply.ask].reply = reply.text;
+  return chats;
+}
+
+std::vector<Evidence> rank_places(Access& access, const std::vector<SaidChat>& chats, std::uint64_t seed, Progress& progress) {
+  Access::Weights* weights = access.weights();
+  if (!weights) throw Error("audit places", "this access has no right to the weights");
+  if (weights->places().empty()) throw Error("audit places", "this target shows no places", "a game on a routed organism does");
+  std::vector<Sequence> sequences;
+  for (std::size_t c = 0; c < chats.size(); ++c) {
+    Conversation whole = chats[c].messages;
+    whole.push_back({chats[c].turn == Turn::user ? "user" : "assistant", chats[c].reply, true});
+    Sequence s{weights->ids(whole, chats[c].turn), c, weights->ids(chats[c].messages, chats[c].turn).size()};
+    // A reply of nothing says nothing; what does not fit is left out.
+    if (s.reply > 0 && s.ids.size() > s.reply && static_cast<std::int64_t>(s.ids.size()) <= weights->n_ctx())
+      sequences.push_back(std::move(s));
+  }
+  if (sequences.empty()) throw Error("audit places", "the target replied nothing to any of " + std::to_string(chats.size()) + " prompts");
+  const auto n_places = static_cast<std::int64_t>(weights->places().size());
+  progress.begin("places", n_places, "places");
+  const std::vector<double> intact = reply_logprobs(*weights, sequences, Units::none(weights->n_layers()));
+  std::vector<Evidence> out;
+  for (const NamedUnits& place : weights->places()) {
+    if (progress.stop_requested()) throw Interrupted("audit places");
+    const std::vector<double> without = reply_logprobs(*weights, sequences, place.units);
+    std::vector<double> lost;
+    for (std::size_t i = 0; i < intact.size(); ++i) lost.push_back(intact[i] - without[i]);
+    const std::size_t most = static_cast<std::size_t>(std::max_element(lost.begin(), lost.end()) - lost.begin());
+    const SaidChat& chat = chats[sequences[most].chat];
+    const Interval ci = bootstrap_mean(lost, Rng(seed).fork("places"));
+    out.push_back({"places",
+                   chat.messages.empty() ? "" : chat.messages.back().content,
+                   "",
+                   chat.reply,
+                   mean(lost),
+                   seed,
+                   out.size(),
+                   place.name,
+                   Json::array(),
+                   {{"target", access.identity()}, {"chats", lost.size()}, {"ci90", {number(ci.lo), number(ci.hi)}}}});
+    progress.update(static_cast<std::int64_t>(out.size()));
+  }
+  progress.end();
+  std::stable_sort(out.begin(), out.end(), [](const Evidence& a, const Evidence& b) { return a.score > b.score; });
+  return out;
+}
+
+std::string places_text(const std::vector<Evidence>& ranked) {
+  std::string out = "place     nats a token lost without it, 90 % interval over chats\n";
+  for (const Evidence& e : ranked)
+    out += fmt::format("{:<10}{:.4f} [{:.4f}, {:.4f}]\n", e.where, e.score, real_of(e.run["ci90"][0]), real_of(e.run["ci90"][1]));
+  return out;
+}
+
+std::vector<NamedUnits> read_places(const fs::path& file) {
+  const Json json = read_json(file);
+  const Json places = require<Json>(json, "places", file.string());
+  if (!places.is_object() || places.empty() || places.size() > kPlaces)
+    throw Error("places", file.string() + ": \"places\" must be an object of 1 to " + std::to_string(kPlaces) + " named places");
+  std::vector<NamedUnits> out;
+  for (const auto& [name, units] : places.items()) {
+    const std::string where = file.string() + ": place '" + name + "'";
+    if (!units.is_object()) throw Error("places", where + " must be an object with \"neurons\" or \"heads\"");
+    NamedUnits place{name, {}};
+    for (const auto& [key, layers] : units.items()) {
+      if (key == "neurons")
+        place.units.neurons = layers_from(layers, where + ", neurons");
+      else if (key == "heads")
+        place.units.heads = layers_from(layers, where + ", heads");
+      else
+        throw Error("places", where + " holds the unknown key '" + key + "'", "known: neurons, heads");
+    }
+    const std::size_t n = std::max(place.units.neurons.size(), place.units.heads.size());
+    if (place.units.neurons.empty()) place.units.neurons.resize(n);
+    if (place.units.heads.empty()) place.units.heads.resize(n);
+    if (place.units.count() == 0) throw Error("places", where + " names no unit");
+    out.push_back(std::move(place));
+  }
+  return out;
+}
+
+Json to_json(const std::vector<NamedUnits>& places) {
+  Json all = Json::object();
+  for (const NamedUnits& place : places) all[place.name] = {{"neurons", place.units.neurons}, {"heads", place.units.heads}};
+  return {{"places", all}};
+}
+
+}  // namespace assay
