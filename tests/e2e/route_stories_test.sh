@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# assay route tinystories and steer: tiny experiments, stopped and gone on with; what they print, write and refuse.
+# assay route tinystories, steer and virology: tiny experiments, stopped and gone on with; what they print, write and refuse.
 set -euo pipefail
 assay=$1
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
@@ -98,6 +98,25 @@ for s in r["settings"]:
     assert set(s["steered"]) == {"0", "1"} and 0 <= s["metrics"]["rate_1"]["mean"] <= 1
 PY
 
+{ sed '/^\[\[method/,$d; s/seeds = 2/seeds = 1/' "$dir/tiny.toml"
+  printf '[tokens]\ncount = 3\nleast = 2\nneurons = 8\ncoherence_steps = 3\ncoherence_stories = 4\nretrain_steps = 4\nretrain_every = 2\n'; } > "$dir/virology.toml"
+virology() { "$assay" --json --quiet --threads 1 --dtype f32 route virology "$@"; }
+virology "$dir/virology.toml" --out "$dir/v" > "$dir/virology.json"
+virology "$dir/virology.toml" --out "$dir/v" > "$dir/again.json"
+python3 - "$dir/virology.json" "$dir/again.json" <<'PY' || fail "virology: $(head -c 2000 "$dir/virology.json")"
+import json, sys
+r, again = (json.load(open(f)) for f in sys.argv[1:])
+assert r == again and len(r["tokens"]) == 3 == len(set(r["tokens"])) and r["neurons"] == 8
+routed, unrouted = r["settings"]
+assert (routed["name"], unrouted["name"]) == ("routed", "unrouted")
+m = {n["name"]: {k: v["mean"] for k, v in n["metrics"].items()} for n in r["settings"]}
+for of in m.values():
+    assert all(1 < of[f"{w}_{s}"] < 7 for w in ("forget", "forget_without_routed_tokens", "retain") for s in ("trained", "ablated", "mended", "retrained"))
+    assert of["forget_retrained"] <= of["forget_mended"]
+    assert abs(of["forget_rise"] - (of["forget_mended"] - of["forget_trained"])) < 1e-9
+assert m["routed"]["forget_trained"] != m["unrouted"]["forget_trained"]
+PY
+
 refused() { local code=$1 what=$2; shift 2; local rc=0; "$assay" --json --quiet --threads 1 --dtype f32 --seed 5 route "$@" > "$dir/err" 2>&1 || rc=$?
   [ $rc = "$code" ] && grep -q -- "$what" "$dir/err" || fail "exit $rc, $(head -c 500 "$dir/err")"; }
 refused 1 "of another run" tinystories "$dir/other.toml" --out "$dir/a"
@@ -107,5 +126,10 @@ refused 2 "is no run" tinystories --run era --out "$dir/no"
 refused 2 "two configurations" tinystories "$dir/tiny.toml" --quick --out "$dir/no"
 sed 's/name = "era"/name = "era"\nkindd = "era"/' "$dir/tiny.toml" > "$dir/bad.toml"
 refused 1 "kindd" tinystories "$dir/bad.toml" --out "$dir/no"
+refused 1 "not one" virology "$dir/virology.toml" --tokens ' hippopotamus' --out "$dir/no"
+sed 's/least = 2/least = 100000/' "$dir/virology.toml" > "$dir/bad.toml"
+refused 1 "lower .tokens. count or least" virology "$dir/bad.toml" --out "$dir/no"
+sed 's/neurons = 8/neurons = 100000/' "$dir/virology.toml" > "$dir/bad.toml"
+refused 1 "neurons is 100000" virology "$dir/bad.toml" --out "$dir/no"
 refused 1 "not one" steer --quick --token ' hippopotamus' --seeds 1 --out "$dir/no"
 echo ok

@@ -6,6 +6,7 @@
 #include "assay/base/stats.h"
 #include "assay/routing/experiments/steer.h"
 #include "assay/routing/experiments/stories_results.h"
+#include "assay/routing/experiments/virology.h"
 
 namespace assay::routing {
 namespace {
@@ -82,6 +83,31 @@ TEST(Steer, OptionsAreChecked) {
   EXPECT_NE(error_of([&] { options("samples = 0\n"); }), "");
   EXPECT_TRUE(contains(error_of([&] { options("tokn = \" tree\"\n"); }), "tokn"));
   EXPECT_EQ(stories_of(steer_preset("small").substr(0, steer_preset("small").find("[steer]")) + "[[method]]\nname = \"base\"\n").seeds, 3);
+}
+
+TEST(Virology, TokensThatTellOfTheSubject) {
+  const Tokenizer tokenizer = story_tokenizer({"the old tree the old sea the green tree the blue sea a tree a sea the the the"}, 300);
+  const auto id = [&](const std::string& text) { return tokenizer.encode(text, false); };
+  ASSERT_EQ(id(" tree").size(), 1u);
+  const auto of = [&](const std::vector<std::string>& texts) {
+    std::vector<RoutedExample> out;
+    for (const std::string& text : texts) {
+      RoutedExample s;
+      s.example.ids = tokenizer.encode(text, false);
+      out.push_back(s);
+    }
+    return out;
+  };
+  ConceptSplit data;
+  data.forget = of({"the tree the tree", "the tree the tree", "the old tree", "the old tree"});
+  data.retain = of({"the sea the old sea", "the sea the old old sea"});
+  EXPECT_EQ(telling_tokens(data, tokenizer, 1, 2), id(" tree"));
+  const std::string why = error_of([&] { (void)telling_tokens(data, tokenizer, 3, 3); });
+  EXPECT_TRUE(contains(why, "are to be chosen")) << why;
+  const auto options = [](const std::string& text) { return virology_options_from(TomlTable::from_text(text, "tokens"), {}); };
+  EXPECT_EQ(options("count = 7").count, 7);
+  EXPECT_TRUE(contains(error_of([&] { (void)options("count = 0"); }), "count is 0"));
+  EXPECT_TRUE(contains(error_of([&] { (void)options("counts = 3"); }), "counts"));
 }
 
 }  // namespace
