@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "assay/audit/places_file.h"
 #include "assay/audit/techniques/places.h"
 #include "assay/audit/techniques/prompts.h"
 #include "assay/cli/command.h"

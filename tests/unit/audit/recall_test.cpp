@@ -8,6 +8,7 @@
 
 #include "../error_of.h"
 #include "assay/audit/auditors/verdict.h"
+#include "assay/audit/places_file.h"
 #include "assay/audit/techniques/places.h"
 #include "assay/base/files.h"
 #include "fake_target.h"

@@ -6,7 +6,7 @@
 #include "assay/audit/game/hints.h"
 #include "assay/audit/game/seal.h"
 #include "assay/audit/game/targets.h"
-#include "assay/audit/techniques/places.h"
+#include "assay/audit/places_file.h"
 #include "assay/base/files.h"
 
 namespace assay {

@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -28,10 +27,5 @@ std::vector<Evidence> rank_places(Access& access, const std::vector<SaidChat>& c
 
 /// A table of what rank_places found.
 std::string places_text(const std::vector<Evidence>& ranked);
-
-/// {"places": {NAME: {"neurons": [[...] for each layer], "heads": [[...] for each layer]}}}; either may be left out. Errors name the file
-/// and the place.
-std::vector<NamedUnits> read_places(const std::filesystem::path& file);
-Json to_json(const std::vector<NamedUnits>& places);
 
 }  // namespace assay
