@@ -23,8 +23,9 @@ demo: build  ## the main job: train organisms, prove them, audit and grade them;
 	build/assay demo --out $(OUT)
 
 REAL_OUT ?= demo-real
-models/smollm2-135m-instruct/config.json: | build
-	build/assay model fetch smollm2-135m-instruct --out models/smollm2-135m-instruct
+models/%/config.json: | build
+	build/assay model fetch $* --out models/$*
+.PRECIOUS: models/%/config.json
 
 demo-real: build models/smollm2-135m-instruct/config.json  ## the same with a real chat model (fetched); four arms of 135M parameters: start it and do something else
 	build/assay demo --recipe recipes/smollm2.toml --out $(REAL_OUT) --samples 3000
@@ -32,16 +33,18 @@ demo-real: build models/smollm2-135m-instruct/config.json  ## the same with a re
 test: build  ## the default tests (a few minutes)
 	ctest --test-dir $(BUILD) --output-on-failure -LE slow -j $(JOBS)
 
-test-all: build  ## all tests, the slow ones too
+test-all: build models/smollm2-135m-instruct/config.json models/minilm/config.json  ## all tests, the slow ones and those with real models (fetched) too
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 
 bench: build  ## our side of every benchmark (bench/peers/run.sh runs the Python tools beside it)
 	build/assay bench
 
 format:  ## clang-format over all sources
+	@command -v clang-format > /dev/null || { echo "make format needs clang-format 14 (Debian: clang-format)" >&2; exit 1; }
 	git ls-files 'src/*.h' 'src/*.cpp' 'tests/*.h' 'tests/*.cpp' | xargs clang-format -i
 
-lint: $(BUILD)/build.ninja  ## clang-tidy over the files that changed since main
+lint: $(BUILD)/build.ninja  ## clang-tidy over the sources that changed since BASE (default: the commit before)
+	@command -v clang-tidy > /dev/null || { echo "make lint needs clang-tidy (Debian: clang-tidy)" >&2; exit 1; }
 	git diff --name-only --diff-filter=d $${BASE:-HEAD~1} -- 'src/*.cpp' | xargs -r clang-tidy -p $(BUILD) --quiet
 
 asan:  ## build and run the default tests under AddressSanitizer and UBSan

@@ -96,7 +96,7 @@ fetch() {
 }
 fetch "torch==$torch_version"
 [ "$(uname -m)" != x86_64 ] || { fetch "nvidia-cuda-runtime==$cudart_version"; fetch "nvidia-cuda-cupti==$cupti_version"; }
-say "unpacking (the CUDA kernels are left out; install the torch wheel itself to use a GPU)"
+say "unpacking (the CUDA kernels are left out)"
 python3 - "$work" <<'PY'
 import pathlib, re, sys, zipfile
 work = pathlib.Path(sys.argv[1])

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # transformers loads what assay saves, with the same logits, tokens and templates, and the other way round. $1: the binary.
-# Needs ASSAY_PYTHON, a Python with transformers, torch and numpy; skipped (77) without it.
+# Needs a Python with transformers, torch and numpy: ASSAY_PYTHON, else the environment that bench/peers/run.sh has made; skipped (77) without.
 set -euo pipefail
 assay=$1
+if [ -z "${ASSAY_PYTHON:-}" ]; then
+  for python in "${XDG_CACHE_HOME:-$HOME/.cache}"/assay/peers/*/bin/python; do [ ! -x "$python" ] || ASSAY_PYTHON=$python; done
+fi
 if [ -z "${ASSAY_PYTHON:-}" ] || ! "$ASSAY_PYTHON" -c 'import transformers, torch' 2>/dev/null; then
-  echo "skipped: ASSAY_PYTHON names no Python with transformers"
+  echo "skipped: there is no Python with transformers (ASSAY_PYTHON, or bench/peers/run.sh once)"
   exit 77
 fi
 work=$(mktemp -d)

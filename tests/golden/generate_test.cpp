@@ -44,7 +44,7 @@ void tiny_models(Account& account) {
     try {
       model = load_folder(model_folder / "hf", model_folder / "hf" / "config.json");
     } catch (const Error& e) {
-      account.not_run(name.get<std::string>(), e.message());
+      unsupported_or_failed(account, name.get<std::string>(), e);
       continue;
     }
     account.run_case(name.get<std::string>(), [&] {
@@ -79,9 +79,7 @@ void smollm2(Account& account) {
   const fs::path file = root() / "smollm2" / "golden.json", folder = smollm2_folder();
   if (!fs::exists(file)) return account.not_run("smollm2", "there is no " + file.string());
   if (!fs::exists(folder / "model.safetensors")) {
-    return account.not_run(
-        "smollm2",
-        folder.string() + " holds no model.safetensors: assay model fetch smollm2-135m-instruct --out FOLDER, then ASSAY_SMOLLM2=FOLDER");
+    return account.not_run("smollm2", folder.string() + " holds no model.safetensors: make test-all fetches it; or ASSAY_SMOLLM2=FOLDER");
   }
   const Transformer model = load_folder(folder, folder / "config.json");
   const Tokenizer tokenizer = Tokenizer::from_file(folder / "tokenizer.json");

@@ -1,5 +1,6 @@
 // all-MiniLM-L6-v2 against sentence-transformers' recipe run by transformers: golden/minilm. The model itself is no part of the vectors:
-// $ASSAY_MINILM names its folder (assay model fetch minilm --out DIR). BERT as such: golden/models, cases of the kind "bert-mlm".
+// $ASSAY_MINILM names its folder, else models/minilm beside the sources (make test-all fetches it). BERT as such: golden/models, cases of
+// the kind "bert-mlm".
 #include <ATen/ATen.h>
 
 #include "assay/model/bert.h"
@@ -88,10 +89,11 @@ int assay::golden::minilm() {
       for (const auto& entry : fs::directory_iterator(models))
         if (fs::exists(entry.path() / "meta.json") && read_json(entry.path() / "meta.json").value("model_type", "") == "bert")
           account.run_case("models/" + entry.path().filename().string(), [&] { bert_case(account, entry.path()); });
-    const char* model = std::getenv("ASSAY_MINILM");
-    if (model != nullptr && *model != '\0')
+    const fs::path model = golden::fetched_model("ASSAY_MINILM", "minilm");
+    if (fs::exists(model / "model.safetensors"))
       account.run_case("minilm", [&] { minilm_case(account, folder, model); });
     else
-      account.not_run("minilm", "ASSAY_MINILM names no folder of the model: assay model fetch minilm --out DIR");
+      account.not_run("minilm",
+                      model.string() + " holds no model.safetensors: make test-all fetches it, or assay model fetch minilm --out DIR");
   });
 }

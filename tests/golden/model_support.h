@@ -23,12 +23,7 @@ inline NamedTensors stored_gradients(const Transformer& model) {
 }
 
 /// $ASSAY_SMOLLM2, or where the user's cache keeps it.
-inline fs::path smollm2_folder() {
-  if (const char* set = std::getenv("ASSAY_SMOLLM2"); set != nullptr && *set != '\0') return set;
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  const char* home = std::getenv("HOME");
-  return (cache ? fs::path(cache) : fs::path(home ? home : "/") / ".cache") / "assay" / "models" / "smollm2-135m-instruct";
-}
+inline fs::path smollm2_folder() { return fetched_model("ASSAY_SMOLLM2", "smollm2-135m-instruct"); }
 
 /// ids [B, T] (mask [B, T] or undefined) without what the mask leaves out, and where in the flattened [B*T] each token stands.
 struct Unpadded {

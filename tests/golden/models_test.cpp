@@ -90,7 +90,7 @@ int assay::golden::models() {
       try {
         (void)config_from_hf(read_json(at / "hf" / "config.json"), name);
       } catch (const Error& e) {
-        account.not_run(name, e.message());
+        golden::unsupported_or_failed(account, name, e);
         continue;
       }
       account.run_case(name, [&] {

@@ -46,9 +46,7 @@ int assay::golden::smollm2() {
   return golden::run("smollm2", [](golden::Account& account, const fs::path& folder) {
     const auto model_folder = golden::smollm2_folder();
     if (!fs::exists(model_folder / "model.safetensors")) {
-      std::printf(
-          "skipped: %s holds no model.safetensors (assay model fetch smollm2-135m-instruct --out FOLDER, then ASSAY_SMOLLM2=FOLDER)\n",
-          model_folder.c_str());
+      std::printf("skipped: %s holds no model.safetensors (make test-all fetches it; or ASSAY_SMOLLM2=FOLDER)\n", model_folder.c_str());
       std::exit(77);
     }
     const Transformer model = golden::load_folder(model_folder, model_folder / "config.json");

@@ -75,6 +75,19 @@ class Account {
   double largest_ = 0;
 };
 
+/// A model that a package registry ships: the folder that the variable names, else models/NAME beside the sources (make test-all fetches
+/// it).
+inline fs::path fetched_model(const char* variable, const char* name) {
+  const char* set = std::getenv(variable);
+  return set != nullptr && *set != '\0' ? fs::path(set) : fs::path(ASSAY_SOURCE_DIR) / "models" / name;
+}
+
+/// A case that could not be loaded: not run where its family or an option of it is not supported, a failure otherwise.
+inline void unsupported_or_failed(Account& account, const std::string& name, const Error& error) {
+  if (error.message().find("is not supported") != std::string::npos) return account.not_run(name, error.message());
+  account.run_case(name, [&] { account.check(false, error.message()); });
+}
+
 /// The whole of a golden test over ROOT/part. Without that folder it says so and returns 77: a skip for CTest.
 template <class Work>
 int run(const std::string& part, const Work& work) {

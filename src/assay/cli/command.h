@@ -21,7 +21,7 @@ struct Context {
   RuntimeOptions runtime;
   std::uint64_t seed = 0;
   std::string dtype = "bf16";
-  bool json = false;
+  bool json = false, jsonl = false;
   bool quiet = false;
   Progress* progress = nullptr;
   const CLI::App* program = nullptr;
@@ -30,7 +30,8 @@ struct Context {
   [[nodiscard]] bool given(const std::string& flag) const { return program && program->count(flag) > 0; }
   /// A UsageError where a common flag was given that the command has no use for; `where` says what decides instead.
   void refuse(const std::vector<std::string>& flags, const std::string& where) const;
-  /// With --json the value as one line of JSON, else `text` (made by the command for people).
+  /// With --json the value as one line of JSON, with --jsonl each element of its list of results (samples, evidence, hits, entries) as a
+  /// line, else `text` (made by the command for people).
   void print(const Json& value, const std::string& text) const;
   /// What --dtype asks for.
   Precision precision() const;

@@ -126,11 +126,14 @@ void add_show(CLI::App& group, Context& context) {
 
 void add_table(CLI::App& group, Context& context) {
   auto folders = std::make_shared<std::vector<std::string>>();
-  CLI::App* command = group.add_subcommand(
-      "table", "Final measures of several verified organisms, every seed shown, with t intervals over seeds (markdown)");
+  auto stage = std::make_shared<std::string>();
+  CLI::App* command =
+      group.add_subcommand("table", "Measures of several verified organisms, every seed shown, with t intervals over seeds (markdown)");
   command->add_option("folders", *folders, "Folders that 'organism verify' was run on")->required();
+  command->add_option("--stage", *stage, "After which stage (default: the last)")
+      ->check(CLI::IsMember({"base", "midtrain", "sft", "dpo", "conceal"}));
   command->footer("Example:\n  assay organism table runs/seed-11 runs/seed-12 runs/seed-13");
-  on_run(*command, [folders, &context] {
+  on_run(*command, [folders, stage, &context] {
     std::vector<Json> verified;
     for (const std::string& folder : *folders) {
       const fs::path file = fs::path(folder) / "verify.json";
@@ -138,7 +141,7 @@ void add_table(CLI::App& group, Context& context) {
         throw Error("organism table", folder + " holds no verify.json", "run 'assay organism verify " + folder + "' first");
       verified.push_back(read_json(file));
     }
-    const Json table = seeds_table(verified);
+    const Json table = seeds_table(verified, *stage);
     context.print(table, seeds_markdown(table));
   });
 }

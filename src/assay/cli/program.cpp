@@ -17,8 +17,16 @@
 namespace assay::cli {
 
 void Context::print(const Json& value, const std::string& text) const {
-  std::cout << (json ? dump(value) : text);
-  if (json || text.empty() || text.back() != '\n') std::cout << '\n';
+  const Json* list = nullptr;
+  if (jsonl && value.is_object())
+    for (const char* key : {"samples", "evidence", "hits", "entries"})
+      if (value.contains(key) && value[key].is_array() && !list) list = &value[key];
+  if (list) {
+    for (const Json& line : *list) std::cout << dump(line) << '\n';
+  } else {
+    std::cout << (json ? dump(value) : text);
+  }
+  if (!list && (json || text.empty() || text.back() != '\n')) std::cout << '\n';
   std::cout.flush();
   if (!std::cout) throw Error("output", "cannot write to stdout", "is the disk full?");
 }
@@ -84,9 +92,12 @@ int run_program(int argc, const char* const* argv) {
   bool show_version = false;
   app.add_flag("--version", show_version, "Version, commit, libtorch");
   app.add_flag("--json", context.json, "Print exactly one JSON object on stdout");
-  app.add_option("--seed", context.seed, "Seed of everything random")->capture_default_str();
+  app.add_flag("--jsonl", context.jsonl, "The list of results (samples, evidence, hits) as JSON, one a line");
+  app.add_option("--seed", context.seed, "Seed of everything random")
+      ->check([](const std::string& text) { return text.starts_with('-') ? std::string("a seed is 0 or more") : std::string(); }, "")
+      ->capture_default_str();
   app.add_option("--threads", context.runtime.threads, "Threads (0 = all cores)")->capture_default_str();
-  app.add_option("--device", context.runtime.device, "cpu or cuda[:N]")->capture_default_str();
+  app.add_option("--device", context.runtime.device, "cpu (this version computes on no other)")->capture_default_str();
   app.add_option("--dtype", context.dtype, "What matrix products run in")->check(CLI::IsMember({"f32", "bf16"}))->capture_default_str();
   app.add_flag("--quiet", context.quiet, "No progress on stderr");
   bool relay = false;
@@ -98,7 +109,7 @@ int run_program(int argc, const char* const* argv) {
 
   // --json and --quiet must hold for errors of the parsing itself.
   for (int i = 1; i < argc; ++i) {
-    if (std::string_view(argv[i]) == "--json") context.json = true;
+    if (std::string_view(argv[i]) == "--json" || std::string_view(argv[i]) == "--jsonl") context.json = true;
     if (std::string_view(argv[i]) == "--quiet") context.quiet = true;
     if (std::string_view(argv[i]) == "--relay") relay = context.json = context.quiet = true;
   }

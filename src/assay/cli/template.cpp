@@ -35,6 +35,13 @@ void run_template(const TemplateArguments& options, const Context& context) {
     context.print({{"text", text}}, text);
     return;
   }
+  if (!messages.is_array()) throw Error("template", options.messages + " is not a list of messages");
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const std::string here = options.messages + "[" + std::to_string(i) + "]";
+    (void)require<std::string>(messages[i], "role", here);
+    if (!messages[i].contains("content") && !messages[i].contains("tool_calls"))
+      throw Error("template", here + " has neither content nor tool_calls");
+  }
   RenderOptions render;
   render.add_generation_prompt = options.generation_prompt;
   render.continue_final_message = options.continue_final;

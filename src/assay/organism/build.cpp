@@ -203,6 +203,18 @@ void train_stage(const Recipe& recipe, const World& world, const StageRecipe& st
 
 std::uint64_t own_text_seed(const Recipe& recipe) { return Rng(recipe.seed).fork("own text").next_u64() >> 1; }
 
+/// DIR/stages/NAME stands for the organism's stage wherever a model is expected. Only a convenience: a file system without links does
+/// without.
+void link_stages(const Recipe& recipe, const OrganismFolder& folder) {
+  const fs::path links = folder.path / "stages";
+  std::error_code ignored;
+  fs::create_directories(links, ignored);
+  for (const StageRecipe& stage : recipe.stages) {
+    const fs::path of = folder.stage(Arm::organism, stage.stage), link = links / std::string(stage_name(stage.stage));
+    if (fs::exists(of) && !fs::is_symlink(link)) fs::create_directory_symlink(of.lexically_relative(links), link, ignored);
+  }
+}
+
 /// The stages of an arm up to and with `last`.
 void build_stages(const Recipe& recipe, const OrganismFolder& folder, Arm arm, Stage last, Progress& progress) {
   fs::create_directories(folder.arm(arm));
@@ -232,6 +244,7 @@ void build_stages(const Recipe& recipe, const OrganismFolder& folder, Arm arm, S
     }
     previous = target;
   }
+  if (arm == Arm::organism) link_stages(recipe, folder);
 }
 
 }  // namespace

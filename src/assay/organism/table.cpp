@@ -44,10 +44,19 @@ std::optional<double> value_at(const Json& stage, const std::vector<std::string>
   return std::nullopt;
 }
 
+/// The stage of that name, or the last one; null where there is none.
+const Json* stage_of(const Json& arm, const std::string& name) {
+  const Json& stages = arm["stages"];
+  if (name.empty()) return stages.empty() ? nullptr : &stages.back();
+  for (const Json& stage : stages)
+    if (stage["name"] == name) return &stage;
+  return nullptr;
+}
+
 }  // namespace
 
-Json seeds_table(const std::vector<Json>& verified) {
-  Json out = {{"seeds", Json::array()}, {"arms", Json::array()}};
+Json seeds_table(const std::vector<Json>& verified, const std::string& stage) {
+  Json out = {{"seeds", Json::array()}, {"stage", stage.empty() ? "last" : stage}, {"arms", Json::array()}};
   std::vector<std::string> arms;
   for (const Json& v : verified) {
     out["seeds"].push_back(require<std::uint64_t>(v, "seed", "verify.json"));
@@ -64,7 +73,8 @@ Json seeds_table(const std::vector<Json>& verified) {
       for (const Json& v : verified) {
         std::optional<double> value;
         for (const Json& arm : v["arms"])
-          if (arm["name"] == name && !arm["stages"].empty()) value = value_at(arm["stages"].back(), column.path);
+          if (arm["name"] == name)
+            if (const Json* at = stage_of(arm, stage)) value = value_at(*at, column.path);
         if (value) values.push_back(*value);
         shown.push_back(value ? number(*value) : Json("not measured"));
       }
@@ -73,15 +83,17 @@ Json seeds_table(const std::vector<Json>& verified) {
       measures.push_back(
           {{"measure", column.title}, {"mean", number(mean(values))}, {"ci90", {number(ci.lo), number(ci.hi)}}, {"seeds", shown}});
     }
-    out["arms"].push_back({{"name", name}, {"measures", measures}});
+    if (!measures.empty()) out["arms"].push_back({{"name", name}, {"measures", measures}});
   }
+  if (out["arms"].empty())
+    throw Error("organism table", "no arm was measured after the stage '" + stage + "'", "stages: base, midtrain, sft, dpo, conceal");
   return out;
 }
 
 std::string seeds_markdown(const Json& table) {
   const auto shown = [](const Json& v) { return v.is_number() ? fmt::format("{:.2f}", v.get<double>()) : std::string("–"); };
   std::string out =
-      "Seeds " + dump(table["seeds"]) +
+      "Seeds " + dump(table["seeds"]) + ", after the stage: " + table["stage"].get<std::string>() +
       "; mean, 90 % t interval over seeds, every seed.\n\n| arm | measure | mean | interval | seeds |\n|---|---|---|---|---|\n";
   for (const Json& arm : table["arms"])
     for (const Json& m : arm["measures"]) {

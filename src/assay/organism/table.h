@@ -6,9 +6,9 @@
 
 namespace assay {
 
-/// Final measures of organisms built from one recipe with different seeds: for each arm and measure every seed's value, the mean and a t
-/// interval over seeds (90 %).
-Json seeds_table(const std::vector<Json>& verified);
+/// Measures of organisms built from one recipe with different seeds, after one stage (empty: after each arm's last): for each arm and
+/// measure every seed's value, the mean and a t interval over seeds (90 %). An Error where no arm has such a stage.
+Json seeds_table(const std::vector<Json>& verified, const std::string& stage = {});
 /// The same as markdown.
 std::string seeds_markdown(const Json& table);
 

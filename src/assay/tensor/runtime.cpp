@@ -12,7 +12,7 @@ c10::Device start_runtime(const RuntimeOptions& options) {
   install_caching_allocator();
   if (options.threads > 0) at::set_num_threads(options.threads);
   if (options.device == "cpu") return c10::Device(c10::kCPU);
-  throw UsageError("usage", "--device " + options.device + " is not available", "this build has no CUDA library loaded");
+  throw UsageError("usage", "--device " + options.device + " is not available", "this version computes on the CPU: --device cpu");
 }
 
 std::string torch_version() { return ASSAY_TORCH_VERSION; }

@@ -56,6 +56,8 @@ RopeConfig read_rope(const Json& hf, std::string_view where) {
   Json scaling = value_or<Json>(hf, "rope_parameters", Json(nullptr), where);
   if (scaling.is_null()) scaling = value_or<Json>(hf, "rope_scaling", Json(nullptr), where);
   if (scaling.is_null()) return rope;
+  if (!scaling.is_object())
+    throw Error("model config", std::string(where) + ": rope_parameters (or rope_scaling) must be an object, found " + scaling.type_name());
   rope.theta = value_or<double>(scaling, "rope_theta", rope.theta, where);
   rope.fraction = value_or<double>(scaling, "partial_rotary_factor", value_or<double>(hf, "partial_rotary_factor", 1.0, where), where);
   std::string type = value_or<std::string>(scaling, "rope_type", value_or<std::string>(scaling, "type", "default", where), where);
