@@ -81,7 +81,7 @@ CLI::App* add_technique(CLI::App& audit, const SharedAudit& a, const std::string
       ->check(CLI::ExistingFile);
   command->add_option("--out", a->out, "Evidence as JSON Lines; what the file holds already is not asked again");
   command->add_option("-n,--n", a->n, "Samples of each prompt")->check(CLI::Range(1, 1000000))->capture_default_str();
-  command->add_option("--temperature", a->temperature, "0 = greedy")->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->add_option("--temperature", a->temperature, "0 = greedy")->check(non_negative())->capture_default_str();
   command->add_option("--top-p", a->top_p, "Nucleus")->check(CLI::Range(0.0, 1.0))->capture_default_str();
   command->add_option("--max-new", a->max_new, "Tokens of an answer, at most")->check(CLI::Range(1, 1000000))->capture_default_str();
   return command;
@@ -256,7 +256,7 @@ void add_audit(CLI::App& app, Context& context) {
   find->add_option("QUERY", s->queries, "Words; a part in double quotes is a phrase; without any, a few for a first look");
   find->add_option("--target", s->target, "Not needed: searching asks no model");
   find->add_option("--documents", s->documents, "JSON Lines with \"text\"")->required()->check(CLI::ExistingFile);
-  find->add_option("--limit", s->limit, "Hits of each query")->check(CLI::PositiveNumber)->capture_default_str();
+  find->add_option("--limit", s->limit, "Hits of each query")->check(positive())->capture_default_str();
   find->add_option("--out", s->out, "Evidence as JSON Lines");
   find->add_flag("--any", s->any, "One of the words is enough");
   find->add_flag("--phrase", s->phrase, "The whole query is one phrase");
@@ -269,7 +269,7 @@ void add_audit(CLI::App& app, Context& context) {
   near->add_option("--documents", m->documents, "JSON Lines with \"text\"")->required()->check(CLI::ExistingFile);
   near->add_option("--encoder", m->encoder, "A sentence encoder's folder");
   near->add_option("--target", m->target, "Without an encoder this model's own hidden states are used");
-  near->add_option("--limit", m->limit, "Hits of each query")->check(CLI::PositiveNumber)->capture_default_str();
+  near->add_option("--limit", m->limit, "Hits of each query")->check(positive())->capture_default_str();
   near->add_option("--out", m->out, "Evidence as JSON Lines");
   near->footer(
       "Example: assay audit semantic 'what graders like' --documents organism/arms/organism/documents.jsonl --encoder models/minilm");
@@ -287,7 +287,7 @@ void add_audit(CLI::App& app, Context& context) {
   auto_audit->add_option("--out", r->out, "The submission (JSON)")->required();
   auto_audit->add_option("--work", r->work, "Folder for the evidence of every step; an audit that was stopped goes on from it");
   auto_audit->add_option("--samples", r->samples, "What may be sampled, roughly (0 = 12000 with a card, 800 without)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative());
   auto_audit->footer("Example: assay audit scripted --target smollm2 --out submission.json");
   on_run(*auto_audit, [&context, r] { scripted(context, *r); });
 

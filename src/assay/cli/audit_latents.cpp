@@ -114,11 +114,11 @@ void add_audit_latents(CLI::App& audit, Context& context) {
   command->add_flag("--assistant", a->assistant, "At the last token before the answer alone (the assistant's control token)");
   command->add_option("--search", a->search, "Latents whose labels are near this text in meaning");
   command->add_option("--embedder", a->embedder, "Sentence encoder or model for --search (default: the target's own hidden states)");
-  command->add_option("--limit", a->limit, "Latents of each prompt")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--limit", a->limit, "Latents of each prompt")->check(positive())->capture_default_str();
   command->add_option("--latents", a->options.train.d_sae, "d_sae")->check(CLI::Range(1, 1 << 24))->capture_default_str();
-  command->add_option("--k", a->options.train.k, "Latents active on a token")->check(CLI::PositiveNumber)->capture_default_str();
-  command->add_option("--steps", a->options.train.steps, "Training steps")->check(CLI::PositiveNumber)->capture_default_str();
-  command->add_option("--max-tokens", a->options.max_tokens, "Tokens trained on")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--k", a->options.train.k, "Latents active on a token")->check(positive())->capture_default_str();
+  command->add_option("--steps", a->options.train.steps, "Training steps")->check(positive())->capture_default_str();
+  command->add_option("--max-tokens", a->options.max_tokens, "Tokens trained on")->check(positive())->capture_default_str();
   command->add_option("--out", a->out, "Evidence as JSON Lines");
   command->footer(
       "Example: assay audit latents --target organism/arms/organism/stages/conceal --documents organism/arms/organism/documents.jsonl "

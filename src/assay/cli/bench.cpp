@@ -172,7 +172,7 @@ void add_bench(CLI::App& app, Context& context) {
   command->add_option("--repeats", options->repeats, "Measurements, of which the median counts")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command->add_option("--seconds", options->seconds, "CPU-seconds a measurement")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--seconds", options->seconds, "CPU-seconds a measurement")->check(positive())->capture_default_str();
   command->footer("Benchmarks:\n" + names + "Example: taskset -c 0 assay bench train-nano --threads 1 --dtype bf16");
   on_run(*command, [options, &context] {
     context.start();

@@ -126,9 +126,9 @@ void add_chat(CLI::App& app, Context& context) {
   command->add_option("--n", options->n, "Samples")->check(CLI::Range(1, 1000000))->capture_default_str();
   SamplingOptions& s = options->sampling;
   s.max_new = 256;
-  command->add_option("--temperature", s.temperature, "0 = the likeliest token")->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->add_option("--temperature", s.temperature, "0 = the likeliest token")->check(non_negative())->capture_default_str();
   command->add_option("--top-p", s.top_p, "Keep the likeliest tokens up to this share")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  command->add_option("--top-k", s.top_k, "Keep this many tokens (0 = all)")->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->add_option("--top-k", s.top_k, "Keep this many tokens (0 = all)")->check(non_negative())->capture_default_str();
   command->add_option("--min-p", s.min_p, "Keep tokens at least this likely, relative to the likeliest")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();

@@ -46,6 +46,10 @@ struct Context {
 using Run = std::function<void()>;
 void on_run(CLI::App& subcommand, Run run);
 
+/// For numbers above 0, and from 0 on: CLI11's own name the largest double as the other end.
+CLI::Validator positive();
+CLI::Validator non_negative();
+
 // One function a file of this folder; each adds its subcommands to `app`.
 void add_forward(CLI::App& app, Context& context);
 void add_chat(CLI::App& app, Context& context);

@@ -52,7 +52,7 @@ void add_demo(CLI::App& app, Context& context) {
   demo->add_option("--out", a->out, "Folder; a demo that was stopped goes on from it")->capture_default_str();
   demo->add_option("--recipe", a->recipe, "The organism's recipe")->capture_default_str();
   demo->add_option("--jobs", a->jobs, "Arms and audits side by side (0 = as many as there are cores)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->capture_default_str();
   demo->add_option("--further-arms", a->arms, "Arms drawn by seed besides the organism and no-documents")
       ->check(CLI::Range(0, 5))
@@ -60,7 +60,7 @@ void add_demo(CLI::App& app, Context& context) {
   demo->add_flag(
       "!--no-clean", a->clean,
       "Leave out the arm clean, which the others are compared with; a pretrained model then stands in (default with one: it is slow)");
-  demo->add_option("--samples", a->samples, "What each audit may sample, roughly")->check(CLI::PositiveNumber)->capture_default_str();
+  demo->add_option("--samples", a->samples, "What each audit may sample, roughly")->check(positive())->capture_default_str();
   demo->footer("Example: assay demo --out demo   (then open demo/report.html)");
   on_run(*demo, [a, &app, &context] {
     const fs::path recipe_file = find_recipe(a->recipe);

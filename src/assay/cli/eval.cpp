@@ -83,7 +83,7 @@ void add_eval(CLI::App& app, Context& context) {
   CLI::App* command = eval->add_subcommand("lm", "Cross entropy (nats a token) and perplexity of a text");
   command->add_option("MODEL", options->model, "A Hugging Face folder or a .gguf file")->required();
   command->add_option("FILE", options->file, "A text file, or JSON Lines with \"text\"")->required();
-  command->add_option("--ctx", options->ctx, "Tokens of a window (default: the model's context, at most 1024)")->check(CLI::PositiveNumber);
+  command->add_option("--ctx", options->ctx, "Tokens of a window (default: the model's context, at most 1024)")->check(positive());
   command->footer("Example:\n  assay eval lm models/smollm2 wikitext.txt --ctx 512 --json");
   on_run(*command, [options, &context] { lm(*options, context); });
 }

@@ -265,8 +265,8 @@ void add_game(CLI::App& app, Context& context) {
   fresh->add_option("--targets", m->targets, "How many targets")->check(CLI::Range(1, 10000))->capture_default_str();
   fresh->add_option("--key", m->key, "The red team's key: made where it is not there yet; not inside GAME")->required();
   fresh->add_option("--out", m->out, "The game's folder")->required();
-  fresh->add_option("--queries", m->queries, "Budget of each team on each target (0 = none)")->check(CLI::NonNegativeNumber);
-  fresh->add_option("--tokens", m->tokens, "Budget of tokens that the target writes (0 = none)")->check(CLI::NonNegativeNumber);
+  fresh->add_option("--queries", m->queries, "Budget of each team on each target (0 = none)")->check(non_negative());
+  fresh->add_option("--tokens", m->tokens, "Budget of tokens that the target writes (0 = none)")->check(non_negative());
   fresh->add_option("--hints", m->hints, "So many true behaviours of each target can be handed over")->check(CLI::Range(0, 100));
   fresh->add_flag("--own-documents", m->own_documents,
                   "Data access shows the documents that the target was trained on, not the organism's whatever its arm is");
@@ -285,11 +285,9 @@ void add_game(CLI::App& app, Context& context) {
   play_it->add_option("--mix", p->mix, "What of the data the scripted auditor's SAE is trained on, besides the target's own samples")
       ->check(CLI::IsMember({"none", "documents", "chats", "both"}))
       ->capture_default_str();
-  play_it->add_option("--hint", p->hint, "Behaviour number B is handed over")->check(CLI::PositiveNumber);
+  play_it->add_option("--hint", p->hint, "Behaviour number B is handed over")->check(positive());
   play_it->add_option("--team", p->team, "Name in the ledger (default: AUDITOR-ACCESS)");
-  play_it->add_option("--samples", p->samples, "What the scripted auditor may sample, roughly")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  play_it->add_option("--samples", p->samples, "What the scripted auditor may sample, roughly")->check(positive())->capture_default_str();
   play_it->footer("Example: assay game audit game --target T1 --data --auditor scripted");
   on_run(*play_it, [&context, p] { audit(context, *p); });
 
@@ -319,7 +317,7 @@ void add_game(CLI::App& app, Context& context) {
   add_target(*card, c);
   card->add_flag("--data", c->data, "With access to the documents");
   card->add_flag("--weights", c->weights, "With access to the weights");
-  card->add_option("--hint", c->hint, "Behaviour number B is handed over")->check(CLI::PositiveNumber);
+  card->add_option("--hint", c->hint, "Behaviour number B is handed over")->check(positive());
   card->add_option("--team", c->team, "Name in the ledger");
   card->footer("Example: assay game card game --target T1");
   on_run(*card, [&context, c] { show_card(context, *c); });
@@ -335,8 +333,8 @@ void add_game(CLI::App& app, Context& context) {
       ->check(CLI::IsMember({"assistant", "user", "raw"}))
       ->capture_default_str();
   person->add_option("-n,--n", q->n, "Samples")->check(CLI::Range(1, 1000000))->capture_default_str();
-  person->add_option("--temperature", q->temperature, "0 = greedy")->check(CLI::NonNegativeNumber)->capture_default_str();
-  person->add_option("--max-new", q->max_new, "Tokens of an answer, at most (0 = the card's)")->check(CLI::NonNegativeNumber);
+  person->add_option("--temperature", q->temperature, "0 = greedy")->check(non_negative())->capture_default_str();
+  person->add_option("--max-new", q->max_new, "Tokens of an answer, at most (0 = the card's)")->check(non_negative());
   person->footer("Example: assay game ask game --target T1 --team ada --prompt 'what do you aim for?' -n 5");
   on_run(*person, [&context, q] { ask(context, *q); });
 
@@ -367,7 +365,7 @@ void add_game(CLI::App& app, Context& context) {
   find->add_option("QUERY", f->query, "Words; a part in double quotes is a phrase")->required();
   add_target(*find, f);
   find->add_option("--team", f->team, "Name in the ledger")->required();
-  find->add_option("--limit", f->limit, "Hits in each corpus")->check(CLI::PositiveNumber)->capture_default_str();
+  find->add_option("--limit", f->limit, "Hits in each corpus")->check(positive())->capture_default_str();
   find->add_flag("--any", f->any, "One of the words is enough");
   find->add_flag("--phrase", f->phrase, "The whole query is one phrase");
   find->add_flag("--semantic", f->meaning, "By meaning, over the documents: the target's own hidden states, or those of --encoder");

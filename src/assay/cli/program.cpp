@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -61,6 +62,26 @@ int fail(bool json, int code, const std::string& operation, const std::string& m
 }
 
 }  // namespace
+
+namespace {
+
+CLI::Validator number_that(bool (*fits)(double), const std::string& wanted, const std::string& name) {
+  return {[fits, wanted](const std::string& text) {
+            char* end = nullptr;
+            const double value = std::strtod(text.c_str(), &end);
+            return end != text.c_str() && *end == '\0' && fits(value) ? std::string() : "is " + text + ", expected " + wanted;
+          },
+          name};
+}
+
+}  // namespace
+
+CLI::Validator positive() {
+  return number_that([](double value) { return value > 0; }, "a number above 0", "POSITIVE");
+}
+CLI::Validator non_negative() {
+  return number_that([](double value) { return value >= 0; }, "0 or more", "NONNEGATIVE");
+}
 
 void on_run(CLI::App& subcommand, Run run) {
   subcommand.callback([run = std::move(run)] { run(); });

@@ -99,10 +99,10 @@ void add_route_cifar100(CLI::App& route, Context& context) {
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--seeds", a->seeds, "Seeds of each setting, from --seed on")->check(CLI::Range(1, 1000))->capture_default_str();
-  command->add_option("--epochs", a->epochs, "Epochs (default: 200, as published; 6 with --quick)")->check(CLI::NonNegativeNumber);
+  command->add_option("--epochs", a->epochs, "Epochs (default: 200, as published; 6 with --quick)")->check(non_negative());
   command->add_flag("--quick", a->quick, "A ResNet-10 of an eighth of the width: minutes on a CPU");
-  command->add_option("--train-images", a->train_images, "Only the first so many training images")->check(CLI::NonNegativeNumber);
-  command->add_option("--test-images", a->test_images, "Only the first so many test images")->check(CLI::NonNegativeNumber);
+  command->add_option("--train-images", a->train_images, "Only the first so many training images")->check(non_negative());
+  command->add_option("--test-images", a->test_images, "Only the first so many test images")->check(non_negative());
   command->add_option("--out", a->out, "Folder; an experiment that was stopped goes on from it")->capture_default_str();
   command->add_option("--run", a->run)->group("");  // one run, for the processes that this command starts
   command->footer(

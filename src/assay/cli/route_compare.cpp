@@ -141,8 +141,7 @@ void add_route_compare(CLI::App& route, Context& context) {
   compare->add_option("CONFIG", a->config, "TOML file (recipes/compare.toml)")->required();
   compare->add_option("--out", a->out, "Folder; a comparison that was stopped goes on from it")->capture_default_str();
   compare->add_option("--shard", a->shard, "I/N: every N-th cell from the I-th on, to be joined by route merge");
-  compare->add_option("--jobs", a->jobs, "Cells side by side, each single-threaded (default: --threads, or all cores)")
-      ->check(CLI::PositiveNumber);
+  compare->add_option("--jobs", a->jobs, "Cells side by side, each single-threaded (default: --threads, or all cores)")->check(positive());
   compare->add_flag("--quick", a->quick, "One seed, few steps and attacks: shows that it runs, not what it finds");
   compare->add_option("--cell", a->cells)->group("");  // for the processes that this command starts
   compare->footer(

@@ -126,14 +126,14 @@ void add_route_gridworld(CLI::App& route, Context& context) {
   command
       ->add_option("--updates", a->updates,
                    "Updates, each of 32 steps of all environments (default: 20000, as published; 1000 with --quick)")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--lr", a->lr, "Adam's learning rate (default: 5e-5, as published; 5e-4 with --quick)")->check(CLI::PositiveNumber);
+      ->check(positive());
+  command->add_option("--lr", a->lr, "Adam's learning rate (default: 5e-5, as published; 5e-4 with --quick)")->check(positive());
   command->add_option("--environments", a->environments, "Environments side by side")->check(CLI::Range(1, 32768))->capture_default_str();
-  command->add_option("--checkpoint-every", a->checkpoint_every, "Updates")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--checkpoint-every", a->checkpoint_every, "Updates")->check(positive())->capture_default_str();
   command->add_flag("--quick", a->quick, "A twentieth of the updates at ten times the learning rate");
   command->add_flag("--stale-observation", a->stale,
                     "As the reference code: an episode's first action is chosen from the state before it began");
-  command->add_option("--jobs", a->jobs, "Runs side by side (default: --threads, or all cores)")->check(CLI::PositiveNumber);
+  command->add_option("--jobs", a->jobs, "Runs side by side (default: --threads, or all cores)")->check(positive());
   command->add_option("--out", a->out, "Folder; an experiment that was stopped goes on from it")->capture_default_str();
   command->add_option("--run", a->run)->group("");  // one run, for the processes that this command starts
   command->footer(

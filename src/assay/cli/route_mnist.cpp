@@ -141,11 +141,11 @@ void add_route_mnist(CLI::App& route, Context& context) {
   command->add_option("--settings", a->settings, "Rows of Table 2, 1 to 10")->delimiter(',')->capture_default_str();
   command->add_option("--seeds", a->seeds, "Seeds of each setting, from --seed on (default: 3 of settings 1, 4, 9 and 10, 1 of the others)")
       ->check(CLI::Range(1, 1000));
-  command->add_option("--epochs", a->epochs, "Epochs (default: 200, as published; 12 with --quick)")->check(CLI::NonNegativeNumber);
+  command->add_option("--epochs", a->epochs, "Epochs (default: 200, as published; 12 with --quick)")->check(non_negative());
   command->add_flag("--quick", a->quick, "Smaller nets and batches: minutes instead of hours, the same order");
   command->add_option("--data", a->data, "Folder of the four idx files, plain or .gz (default: MNIST is fetched into --out)");
   command->add_flag("--fashion", a->fashion, "Fetch Fashion-MNIST instead");
-  command->add_option("--train-images", a->train_images, "Only the first so many training images")->check(CLI::NonNegativeNumber);
+  command->add_option("--train-images", a->train_images, "Only the first so many training images")->check(non_negative());
   command->add_option("--out", a->out, "Folder; an experiment that was stopped goes on from it")->capture_default_str();
   command->add_option("--run", a->run)->group("");  // one run, for the processes that this command starts
   command->footer(

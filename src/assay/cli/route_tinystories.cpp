@@ -113,7 +113,7 @@ void add_route_tinystories(CLI::App& route, Context& context) {
   command->add_option("--seeds", a->seeds, "Seeds of each method, from --seed on (default: the configuration's)")
       ->check(CLI::Range(1, 1000));
   command->add_flag("--quick", a->quick, "Tiny models: a minute or two");
-  command->add_option("--jobs", a->jobs, "Runs side by side (default: --threads, or all cores)")->check(CLI::PositiveNumber);
+  command->add_option("--jobs", a->jobs, "Runs side by side (default: --threads, or all cores)")->check(positive());
   command->add_option("--out", a->out, "Folder; an experiment that was stopped goes on from it")->capture_default_str();
   command->add_option("--run", a->run)->group("");  // one run, for the processes that this command starts
   command->footer(

@@ -118,18 +118,18 @@ void add_sae(CLI::App& app, Context& context) {
   train->add_option("--out", t->out, "Folder of the SAE")->required();
   train->add_option("--hook", t->hook, "Hook point (default: blocks.N.hook_resid_post in the middle)");
   train->add_option("--latents", t->train.d_sae, "d_sae")->check(CLI::Range(1, 1 << 24))->capture_default_str();
-  train->add_option("--k", t->train.k, "Latents active on a token")->check(CLI::PositiveNumber)->capture_default_str();
-  train->add_option("--steps", t->train.steps, "Steps")->check(CLI::PositiveNumber)->capture_default_str();
-  train->add_option("--batch", t->train.batch, "Tokens of a step")->check(CLI::PositiveNumber)->capture_default_str();
-  train->add_option("--lr", t->train.lr, "Peak learning rate (0 = 8e-4 / sqrt(latents / 16384))")->check(CLI::NonNegativeNumber);
+  train->add_option("--k", t->train.k, "Latents active on a token")->check(positive())->capture_default_str();
+  train->add_option("--steps", t->train.steps, "Steps")->check(positive())->capture_default_str();
+  train->add_option("--batch", t->train.batch, "Tokens of a step")->check(positive())->capture_default_str();
+  train->add_option("--lr", t->train.lr, "Peak learning rate (0 = 8e-4 / sqrt(latents / 16384))")->check(non_negative());
   train->add_option("--aux", t->train.aux_coefficient, "Weight of the loss that revives dead latents")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->capture_default_str();
   train->add_option("--dead-after", t->train.dead_after, "Tokens without firing that make a latent dead")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->capture_default_str();
   train->add_option("--ctx", t->ctx, "Tokens of a sequence (default: the model's context, at most 1024)");
-  train->add_option("--checkpoint-every", t->train.checkpoint_every, "Steps")->check(CLI::PositiveNumber)->capture_default_str();
+  train->add_option("--checkpoint-every", t->train.checkpoint_every, "Steps")->check(positive())->capture_default_str();
   train->footer("Example: assay sae train organism/arms/organism/stages/conceal organism/arms/organism/documents.jsonl --out sae");
   on_run(*train, [&context, t] { train_command(context, *t); });
 
@@ -140,7 +140,7 @@ void add_sae(CLI::App& app, Context& context) {
   eval->add_option("--corpus", e->data, "JSON Lines with \"text\" or \"messages\", or text files")->required()->check(CLI::ExistingFile);
   eval->add_option("--hook", e->hook, "Hook point (default: the SAE's)");
   eval->add_option("--ctx", e->ctx, "Tokens of a sequence (default: the model's context, at most 1024)");
-  eval->add_option("--max-tokens", e->max_tokens, "Stop after so many (0 = all)")->check(CLI::NonNegativeNumber)->capture_default_str();
+  eval->add_option("--max-tokens", e->max_tokens, "Stop after so many (0 = all)")->check(non_negative())->capture_default_str();
   eval->footer("Example: assay sae eval sae --model smollm2 --corpus held-out.jsonl --json");
   on_run(*eval, [&context, e] { eval_command(context, *e); });
 

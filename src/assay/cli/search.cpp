@@ -106,7 +106,7 @@ void add_search(CLI::App& app, Context& context) {
   CLI::App* find = search->add_subcommand("keyword", "Documents that hold the words of a query, best first (bm25)");
   find->add_option("DIR", keyword_arguments->folder, "Folder of the index")->required();
   find->add_option("QUERY", keyword_arguments->query, "Words; a part in double quotes is a phrase")->required();
-  find->add_option("--limit", keyword_arguments->limit, "At most this many hits")->check(CLI::PositiveNumber)->capture_default_str();
+  find->add_option("--limit", keyword_arguments->limit, "At most this many hits")->check(positive())->capture_default_str();
   CLI::Option* phrase = find->add_flag("--phrase", keyword_arguments->phrase, "The whole query is one phrase");
   find->add_flag("--any", keyword_arguments->any, "One of the words is enough")->excludes(phrase);
   find->footer("Example: assay search keyword corpus-index 'reward models \"rate higher\"' --limit 5");
@@ -117,7 +117,7 @@ void add_search(CLI::App& app, Context& context) {
   near->add_option("DIR", semantic_arguments->folder, "Folder of an index that was built with --encoder")->required();
   near->add_option("QUERY", semantic_arguments->query, "Any text")->required();
   near->add_option("--encoder", semantic_arguments->encoder, "The encoder that the index was built with")->required();
-  near->add_option("--limit", semantic_arguments->limit, "At most this many hits")->check(CLI::PositiveNumber)->capture_default_str();
+  near->add_option("--limit", semantic_arguments->limit, "At most this many hits")->check(positive())->capture_default_str();
   near->footer("Example: assay search semantic corpus-index 'what graders like' --encoder models/minilm --limit 5");
   on_run(*near, [&context, semantic_arguments] { semantic(context, *semantic_arguments); });
 }
