@@ -286,6 +286,7 @@ std::string virology_table(const Json& results) {
       "|---|---|--:|--:|--:|--:|--:|--:|--:|\n",
       tokens, results["neurons"].get<std::int64_t>(), results["layers"].get<std::string>());
   const auto interval = [](const Json& m) {
+    if (!m["ci90"][0].is_number()) return fmt::format("{:+.3f}", real_of(m["mean"]));  // one seed has no interval
     return fmt::format("{:+.3f} [{:+.3f}, {:+.3f}]", real_of(m["mean"]), real_of(m["ci90"][0]), real_of(m["ci90"][1]));
   };
   for (const Json& s : results["settings"])
