@@ -41,7 +41,7 @@ void places_command(const Context& context, const PlaceArguments& a) {
     sampling.seed = context.seed;
     for (const Reply& reply : access.ask(asks, sampling, *context.progress)) chats[reply.ask].reply = reply.text;
   }
-  const std::vector<Evidence> ranked = rank_places(access, chats, context.seed, *context.progress);
+  const std::vector<Evidence> ranked = rank_places(access, chats, context.seed, std::nullopt, *context.progress);
   Json list = Json::array();
   for (const Evidence& e : ranked) list.push_back(to_json(e));
   if (!a.out.empty()) write_json_lines(a.out, {list.begin(), list.end()});

@@ -238,7 +238,7 @@ void places(const Context& context, const GameArguments& a) {
   const TemporaryFolder indices;
   const auto access = game.open_access(a.target, a.team, {false, true}, context.precision(), indices.path(), *context.progress);
   const std::vector<SaidChat> chats = own_chats(*access, game.card(a.target, {false, true}), a.n, context.seed, *context.progress);
-  const std::vector<Evidence> ranked = rank_places(*access, chats, context.seed, *context.progress);
+  const std::vector<Evidence> ranked = rank_places(*access, chats, context.seed, std::nullopt, *context.progress);
   Json list = Json::array();
   for (const Evidence& e : ranked) list.push_back(to_json(e));
   const AuditCost cost = access->cost();

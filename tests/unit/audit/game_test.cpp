@@ -335,7 +335,7 @@ TEST_F(GameTest, ARoutedTargetShowsPlacesWithoutSayingWhich) {
   }
   EXPECT_GT(places.size(), 1u) << "each target has an order of its own";
   const auto access = game.open_access("T1", "ada", {false, true}, Precision::f32, folder.path() / "work", no_progress());
-  const auto ranked = rank_places(*access, own_chats(*access, game.card("T1", {}), 6, 1, no_progress()), 1, no_progress());
+  const auto ranked = rank_places(*access, own_chats(*access, game.card("T1", {}), 6, 1, no_progress()), 1, std::nullopt, no_progress());
   EXPECT_EQ(ranked.size(), 1u);
   const Json graded = grade();
   ASSERT_EQ(graded["games"].size(), 6u);

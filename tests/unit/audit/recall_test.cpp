@@ -231,12 +231,12 @@ TEST(Places, TheOneWithoutWhichTheAnswersAreLostComesFirst) {
   const std::vector<SaidChat> chats = own_chats(access, default_card(), 7, 4, no_progress());
   ASSERT_EQ(chats.size(), 7u);
   EXPECT_FALSE(chats[6].reply.empty());
-  EXPECT_TRUE(contains(error_of([&] { rank_places(access, chats, 1, no_progress()); }), "no right to the weights"));
+  EXPECT_TRUE(contains(error_of([&] { rank_places(access, chats, 1, std::nullopt, no_progress()); }), "no right to the weights"));
   access.grant_weights();
-  EXPECT_TRUE(contains(error_of([&] { rank_places(access, chats, 1, no_progress()); }), "no places"));
+  EXPECT_TRUE(contains(error_of([&] { rank_places(access, chats, 1, std::nullopt, no_progress()); }), "no places"));
   access.grant_weights({{"P1", neurons({1, 2})}, {"P2", neurons({4, 5})}, {"P3", neurons({3})}});
   const auto before = access.cost().queries;
-  const std::vector<Evidence> ranked = rank_places(access, chats, 1, no_progress());
+  const std::vector<Evidence> ranked = rank_places(access, chats, 1, std::nullopt, no_progress());
   EXPECT_EQ(access.cost().queries - before, 4 * 7) << "each chat, intact and without each place";
   ASSERT_EQ(ranked.size(), 3u);
   EXPECT_EQ(ranked[0].where, "P3");
@@ -244,8 +244,14 @@ TEST(Places, TheOneWithoutWhichTheAnswersAreLostComesFirst) {
   EXPECT_EQ(ranked[1].where, "P2");
   EXPECT_NEAR(ranked[2].score, 0, 1e-6);
   EXPECT_EQ(ranked[0].run["chats"], 7);
+  const TemporaryFolder folder;
+  const fs::path file = folder.path() / "places.jsonl";
+  (void)rank_places(access, chats, 1, file, no_progress());
+  const auto paid = access.cost().queries;
+  EXPECT_EQ(rank_places(access, chats, 1, file, no_progress())[0].where, "P3");
+  EXPECT_EQ(access.cost().queries, paid) << "what is in the file is not done again";
   EXPECT_TRUE(contains(error_of([&] {
-                         rank_places(access, {{{{"user", "x"}}, Turn::assistant, ""}}, 1, no_progress());
+                         rank_places(access, {{{{"user", "x"}}, Turn::assistant, ""}}, 1, std::nullopt, no_progress());
                        }),
                        "replied nothing"));
 }

@@ -18,7 +18,6 @@
 #include "assay/audit/techniques/prompts.h"
 #include "assay/audit/techniques/search.h"
 #include "assay/base/files.h"
-#include "assay/corpus/jsonl.h"
 
 namespace assay {
 namespace {
@@ -270,11 +269,6 @@ class Audit {
   /// Of a target that shows places: which of them carries its answers?
   void find_place() {
     if (access_.weights()->places().empty() || answers_.empty()) return;
-    const std::optional<fs::path> file = file_of("places");
-    if (file && fs::exists(*file)) {
-      for_each_json_line(*file, [&](const Json& e, const std::string& where) { places_.push_back(evidence_from_json(e, where)); });
-      return;
-    }
     std::vector<std::size_t> drawn(answers_.size());
     std::iota(drawn.begin(), drawn.end(), std::size_t{0});
     Rng(options_.seed).fork("place chats").shuffle(std::span(drawn));
@@ -283,12 +277,8 @@ class Audit {
     for (const std::size_t i : drawn)
       chats.push_back({{{"user", questions_[answers_[i].question].text}}, Turn::assistant, answers_[i].text});
     progress_.note("audit: places");
-    places_ = rank_places(access_, chats, options_.seed, progress_);
+    places_ = rank_places(access_, chats, options_.seed, file_of("places"), progress_);
     progress_.note("audit: without " + places_.front().where + " its answers lose the most");
-    if (!file) return;
-    std::vector<Json> lines;
-    for (const Evidence& e : places_) lines.push_back(to_json(e));
-    write_json_lines(*file, lines);
   }
 
   void confirm() {

@@ -23,24 +23,27 @@ Units units_of(const std::string& text, const ModelConfig& config) {
   return units;
 }
 
-/// Norm read, norm written, share of weights near 0 (a hundredth of the model's mean), mean index.
+/// Norm read, norm written, share of written weights near 0 (a hundredth of the matrix's mean), mean index.
 std::vector<std::pair<std::string, double>> features_of(const Transformer& model, const Units& units) {
   const at::NoGradGuard guard;
   const auto d_head = model.config.d_head;
   double read = 0, written = 0, small = 0, weights = 0, index = 0;
-  const auto look = [&](const Tensor& rows, const Tensor& columns, std::int64_t unit, std::int64_t width) {
-    const Tensor in = rows.narrow(0, unit * width, width), out = columns.narrow(1, unit * width, width);
+  const auto look = [&](const Tensor& rows, const Tensor& columns, const std::vector<std::int64_t>& of, std::int64_t width) {
+    if (of.empty()) return;
+    const double near = columns.abs().mean().item<double>() / 100;
+    const auto n = rows.size(0) / width;
+    const Tensor which = at::tensor(of, at::kLong);
+    const Tensor in = rows.view({n, width, -1}).index_select(0, which), out = columns.view({-1, n, width}).index_select(1, which);
     read += in.square().sum().item<double>();
     written += out.square().sum().item<double>();
-    const double near = columns.abs().mean().item<double>() / 100;
     small += static_cast<double>(out.abs().lt(near).sum().item<std::int64_t>());
     weights += static_cast<double>(out.numel());
-    index += static_cast<double>(unit);
+    for (const std::int64_t unit : of) index += static_cast<double>(unit);
   };
   for (std::size_t l = 0; l < units.neurons.size(); ++l) {
     const BlockWeights& w = model.weights.blocks[l];
-    for (const std::int64_t u : units.neurons[l]) look(w.W_in, w.W_out, u, 1);
-    for (const std::int64_t u : units.heads[l]) look(w.W_Q, w.W_O, u, d_head);
+    look(w.W_in, w.W_out, units.neurons[l], 1);
+    look(w.W_Q, w.W_O, units.heads[l], d_head);
   }
   return {{"read_norm", std::sqrt(read)},
           {"write_norm", std::sqrt(written)},

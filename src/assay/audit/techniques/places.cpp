@@ -7,6 +7,7 @@
 
 #include "assay/audit/techniques/persona.h"
 #include "assay/base/stats.h"
+#include "assay/corpus/jsonl.h"
 
 namespace assay {
 namespace {
@@ -67,10 +68,16 @@ std::vector<SaidChat> own_chats(Access& access, const GameCard& card, std::int64
   return chats;
 }
 
-std::vector<Evidence> rank_places(Access& access, const std::vector<SaidChat>& chats, std::uint64_t seed, Progress& progress) {
+std::vector<Evidence> rank_places(Access& access, const std::vector<SaidChat>& chats, std::uint64_t seed,
+                                  const std::optional<fs::path>& file, Progress& progress) {
   Access::Weights* weights = access.weights();
   if (!weights) throw Error("audit places", "this access has no right to the weights");
   if (weights->places().empty()) throw Error("audit places", "this target shows no places", "a game on a routed organism does");
+  std::vector<Evidence> out;
+  if (file && fs::exists(*file)) {
+    for_each_json_line(*file, [&](const Json& e, const std::string& where) { out.push_back(evidence_from_json(e, where)); });
+    return out;
+  }
   std::vector<Sequence> sequences;
   for (std::size_t c = 0; c < chats.size(); ++c) {
     Conversation whole = chats[c].messages;
@@ -84,7 +91,6 @@ std::vector<Evidence> rank_places(Access& access, const std::vector<SaidChat>& c
   const auto n_places = static_cast<std::int64_t>(weights->places().size());
   progress.begin("places", n_places, "places");
   const std::vector<double> intact = reply_logprobs(*weights, sequences, Units::none(weights->n_layers()));
-  std::vector<Evidence> out;
   for (const NamedUnits& place : weights->places()) {
     if (progress.stop_requested()) throw Interrupted("audit places");
     const std::vector<double> without = reply_logprobs(*weights, sequences, place.units);
@@ -107,6 +113,11 @@ std::vector<Evidence> rank_places(Access& access, const std::vector<SaidChat>& c
   }
   progress.end();
   std::stable_sort(out.begin(), out.end(), [](const Evidence& a, const Evidence& b) { return a.score > b.score; });
+  if (file) {
+    std::vector<Json> lines;
+    for (const Evidence& e : out) lines.push_back(to_json(e));
+    write_json_lines(*file, lines);
+  }
   return out;
 }
 
