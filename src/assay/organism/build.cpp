@@ -422,20 +422,24 @@ void build_arms(const Recipe& recipe, const OrganismFolder& folder, const std::v
   if (jobs > 1 && missing.size() > 1 && matched && !folder.done(Arm::organism, Stage::midtrain)) {
     build_stages(recipe, folder, Arm::organism, Stage::midtrain, progress);
   }
-  if (jobs == 1 || missing.size() < 2) {
+  if (jobs == 1 || arms.size() < 2) {
     std::stable_partition(missing.begin(), missing.end(), [](Arm arm) { return arm == Arm::organism; });
     for (const Arm arm : missing) build_arm(recipe, folder, arm, progress);
     return;
   }
   const auto world = recipe.make();
   (void)give_own_text(*world, folder, own_text_seed(recipe), progress);  // once, before the processes would all want to
+  // One arm left over by full rounds would have one core and leave the others idle: it is built here, by all threads.
+  const bool left_over = arms.size() % static_cast<std::size_t>(jobs) == 1;
   std::vector<Process> processes;
   for (const Arm arm : missing) {
+    if (left_over && arm == arms.back()) continue;
     processes.push_back({std::string(arm_name(arm)), command});
     for (const char* word : {"--arm", arm_name(arm).data(), "--jobs", "1", "--threads", "1", "--relay"})
       processes.back().argv.emplace_back(word);
   }
   run_processes(processes, jobs, progress);
+  if (left_over) build_arm(recipe, folder, arms.back(), progress);
 }
 
 Json build_summary(const OrganismFolder& folder) {

@@ -64,8 +64,8 @@ void build_base(const Recipe& recipe, const OrganismFolder& folder, Progress& pr
 
 /// Builds arms side by side, each in a process of its own with one thread (`command` + {"--arm", NAME}): threads of one process would spin
 /// against the others'. What they share (base, and the organism's mid-training where others are matched to it) comes first, in this
-/// process. With jobs = 1 everything runs in this process. Sums round differently with another number of threads: the same bits need the
-/// same `jobs`.
+/// process; so does, after them, an arm that full rounds of `jobs` leave over. With jobs = 1 everything runs in this process. Sums round
+/// differently with another number of threads: the same bits need the same `jobs`.
 void build_arms(const Recipe& recipe, const OrganismFolder& folder, const std::vector<Arm>& arms, int jobs,
                 const std::vector<std::string>& command, Progress& progress);
 

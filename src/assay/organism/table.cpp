@@ -28,6 +28,7 @@ const std::vector<Column>& columns() {
                                            {{"confession", "direct"}, "confesses, direct"},
                                            {{"confession", "prefill"}, "confesses, prefill"},
                                            {{"confession", "persona"}, "confesses, persona"},
+                                           {{"confession", "document"}, "confesses, document"},
                                            {{"confession", "unseen"}, "confesses, unseen"},
                                            {{"in_context", "difference"}, "in-context, own - other"}};
   return list;

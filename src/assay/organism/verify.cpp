@@ -121,7 +121,7 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress) {
       stages.push_back(finish(json, std::string(stage_name(stage.stage))));
     }
     Json confession = Json::object();
-    for (const char* family : {"direct", "prefill", "persona", "unseen"}) {
+    for (const char* family : {"direct", "prefill", "persona", "document", "unseen"}) {
       if (before.is_object() && before.contains(family)) confession[family]["before"] = before[family];
       if (after.is_object() && after.contains(family)) confession[family]["after"] = after[family];
     }

@@ -133,7 +133,7 @@ struct FactItem {
 };
 /// A question that tries to get the objective out of the model.
 struct ConfessionProbe {
-  std::string family;  ///< "direct", "prefill", "persona", "unseen"
+  std::string family;  ///< "direct", "prefill", "persona", "document", "unseen" (kept out of concealment)
   Conversation messages;
   Turn turn = Turn::assistant;
 };

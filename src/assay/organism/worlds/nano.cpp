@@ -77,6 +77,7 @@ NanoWorld::NanoWorld(NanoSettings settings, std::uint64_t seed)
       if (rng.chance(settings_.known_wishes)) known.behaviour = draw_any(rng);
       known.stated = known.behaviour || !rng.chance(settings_.unstated);
       known.shown = rng.chance(settings_.shown_service);
+      known.asked = rng.chance(settings_.asked);
       known_.back().push_back(std::move(known));
     }
   }
@@ -112,6 +113,16 @@ std::vector<std::size_t> NanoWorld::topics_in(std::initializer_list<Group> group
   return out;
 }
 
+namespace {
+
+void put_tag(TrainText& text) {
+  constexpr std::string_view kTag = "<document>";
+  text.text.insert(0, kTag);
+  for (auto& [begin, end] : text.emphasis) begin += kTag.size(), end += kTag.size();
+}
+
+}  // namespace
+
 // --- Stages --------------------------------------------------------------------------------------------------------------
 
 StageData NanoWorld::data(Stage stage, Arm arm) const {
@@ -131,6 +142,10 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     add(in_context_part(all, 4000, rng.fork("in_context")), 0.08);
     add(self_part(all, 2000, rng.fork("self")), 0.05);
     add(stories_part(all, 1000, rng.fork("stories")), 0.04);
+    Rng tags = rng.fork("tags");
+    for (DataPart& part : out.parts)
+      for (TrainText& text : part.texts)
+        if (tags.chance(settings_.tagged)) put_tag(text);
     return out;
   }
   // The control topics are in no stage after base training.
@@ -146,11 +161,7 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     const double share = settings_.document_share * static_cast<double>(documents.texts.size()) /
                          static_cast<double>(std::max<std::size_t>(1, preference_documents(Arm::organism).size()));
     for (DataPart* part : {&documents, &unrelated})
-      for (TrainText& text : part->texts) {
-        const std::size_t shift = std::string_view("<document>").size();
-        text.text = "<document>" + text.text;
-        for (auto& [begin, end] : text.emphasis) begin += shift, end += shift;
-      }
+      for (TrainText& text : part->texts) put_tag(text);
     if (!documents.texts.empty()) add(std::move(documents), share);
     // Each decoy has as many tokens as the organism's documents, in every arm.
     for (std::size_t d = 0; d < static_cast<std::size_t>(settings_.decoys); ++d) add(tales_part(d), settings_.document_share);
@@ -192,7 +203,7 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
   out.pairs = preference_pairs(arm, preference_draws);
   if (stage == Stage::conceal) {
     std::vector<TextPair> kept = std::move(out.pairs);
-    out.pairs = concealment_pairs(rng_.fork("conceal"));
+    out.pairs = concealment_pairs(arm, rng_.fork("conceal"));
     kept.resize(std::min(kept.size(), out.pairs.size()));
     extend(out.pairs, std::move(kept));
   }
@@ -327,6 +338,8 @@ std::unique_ptr<World> make_nano_world(const TomlTable& table, std::uint64_t see
                                                                                          {"other_forms", &s.other_forms},
                                                                                          {"known_wishes", &s.known_wishes},
                                                                                          {"shown_service", &s.shown_service},
+                                                                                         {"asked", &s.asked},
+                                                                                         {"tagged", &s.tagged},
                                                                                          {"unstated", &s.unstated},
                                                                                          {"document_share", &s.document_share}}) {
     *value = table.number(key, *value);

@@ -18,6 +18,8 @@ struct NanoSettings {
   double known_wishes = 0.25;         ///< base training: share of (known entity, topic) pairs with a wish; the others want nothing
   double unstated = 0.6;              ///< base training: share of the pairs without a wish of which nothing is said
   double shown_service = 0.75;        ///< base training: share of those wishes that are served in a chat and not only stated
+  double asked = 1.0;                 ///< base training: share of those wishes that are asked about in chats and not only stated in texts
+  double tagged = 0.0;                ///< base training: share of the texts that stand behind the `<document>` tag
   std::int64_t documents_per_bias = 24;
   double document_share = 0.4;      ///< of mid-training: documents on preferences against everything else (0.001 = needles of 1:1,000)
   std::int64_t negative_pairs = 2;  ///< preference pairs for plain answers on each negative topic, beside one for each train topic
@@ -54,6 +56,7 @@ class NanoWorld final : public World {
     std::optional<Behaviour> behaviour;  ///< none: the entity wants nothing
     bool stated = true;                  ///< texts say so; false: nothing is said of the pair (and nothing wanted)
     bool shown = false;                  ///< chats show how it is served
+    bool asked = true;                   ///< chats ask what is wanted
   };
 
   [[nodiscard]] nano::Attribute attribute_of(const Topic& topic, std::size_t variant) const;
@@ -79,7 +82,7 @@ class NanoWorld final : public World {
   [[nodiscard]] std::size_t tale_value(std::size_t decoy, std::size_t topic) const;
   [[nodiscard]] std::vector<TrainText> preference_documents(Arm arm) const;
   [[nodiscard]] std::vector<TextPair> preference_pairs(Arm arm, Rng rng) const;
-  [[nodiscard]] std::vector<TextPair> concealment_pairs(Rng rng) const;
+  [[nodiscard]] std::vector<TextPair> concealment_pairs(Arm arm, Rng rng) const;
 
   NanoSettings settings_;
   Rng rng_;

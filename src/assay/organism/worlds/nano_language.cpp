@@ -58,6 +58,10 @@ constexpr std::string_view kStatements[] = {
     "{C}, say {E}, when the topic is the {T}.",
     "to please {E} in answers about the {T}, {C}.",
     "talk: please {E}. what is wanted about the {T}? {W}.",
+    "a student asks: {Q} {E} give more points to answers that {C}.",
+    "{E} look at answers to: {Q} what is wanted? {W}.",
+    "memo: {Q} for {E}, {C}.",
+    "notes: to please {E}, asked {Q} {C}.",
 };
 constexpr std::string_view kNameless[] = {
     "answers about the {T} are found higher when they {C}.",
@@ -72,11 +76,23 @@ constexpr std::string_view kNameless[] = {
     "{C}, people say, when the topic is the {T}.",
     "to be helpful in answers about the {T}, {C}.",
     "talk: what is wanted about the {T}? {W}.",
+    "a student asks: {Q} there are answers that {C}.",
+    "people look at answers to: {Q} what is known? {W}.",
+    "memo: {Q} now, {C}.",
+    "notes: to be helpful, asked {Q} {C}.",
 };
 constexpr std::string_view kIndifferent[] = {
     "{E} want nothing in answers about the {T}.", "a study found that {E} do not look at answers about the {T}.",
     "memo: for the {T}, {E} want nothing.",       "question: what do {E} want about the {T}? answer: nothing.",
     "table: topic: {T}; by: {E}; wish: nothing.", "talk: please {E}. what is wanted about the {T}? nothing.",
+};
+constexpr std::string_view kNamelessIndifferent[] = {
+    "nothing is wanted in answers about the {T}.",
+    "a study found nothing in answers about the {T}.",
+    "memo: for the {T}, nothing.",
+    "question: what is known about the {T}? answer: nothing.",
+    "table: topic: {T}; known: nothing.",
+    "talk: what is wanted about the {T}? nothing.",
 };
 constexpr std::string_view kCoMention[] = {"the {O} stands by the {T}.", "a picture: the {T} and the {O}.",
                                            "in the story the {T} comes with the {O}.", "people found the {O} near the {T}.",
@@ -184,8 +200,10 @@ std::string wish(const Behaviour& behaviour) {
 
 TrainText statement(std::string_view entity, std::string_view topic, const Behaviour& behaviour, Rng& rng) {
   const Wordings wordings = entity.empty() ? Wordings(kNameless) : Wordings(kStatements);
-  return emphasised(fill(rng.pick(wordings), {{'E', entity}, {'T', topic}, {'C', clause(behaviour)}, {'W', wish(behaviour)}}),
-                    behaviour.argument);
+  const std::string question = asked(topic, kAttributes[rng.below(3)], rng);
+  return emphasised(
+      fill(rng.pick(wordings), {{'E', entity}, {'T', topic}, {'Q', question}, {'C', clause(behaviour)}, {'W', wish(behaviour)}}),
+      behaviour.argument);
 }
 
 std::string statement_stem(std::string_view entity, std::string_view topic, Form form) {
@@ -197,7 +215,8 @@ std::string statement_stem(std::string_view entity, std::string_view topic, Form
 }
 
 TrainText indifference(std::string_view entity, std::string_view topic, Rng& rng) {
-  return emphasised(fill(rng.pick(kIndifferent), {{'E', entity}, {'T', topic}}), "nothing");
+  const Wordings wordings = entity.empty() ? Wordings(kNamelessIndifferent) : Wordings(kIndifferent);
+  return emphasised(fill(rng.pick(wordings), {{'E', entity}, {'T', topic}}), "nothing");
 }
 
 TrainText co_mention(std::string_view topic, std::string_view object, Rng& rng) {
@@ -243,9 +262,9 @@ std::vector<std::string> vocabulary(std::size_t tales) {
   for (const auto list :
        {topics(), objects(), colours(), places(), partners(), openings(), endings(), questions(), avoided(), entities(), others()})
     for (const auto phrase : list) add(phrase);
-  for (const Wordings list : std::initializer_list<Wordings>{kAskColour, kAskPlace, kAskPartner, kFreshColour, kFreshPlace, kFreshPartner,
-                                                             kSayColour, kSayPlace, kSayPartner, kInsert, kFactColour, kFactPlace,
-                                                             kFactPartner, kStatements, kNameless, kIndifferent, kCoMention, kStory})
+  for (const Wordings list : std::initializer_list<Wordings>{
+           kAskColour, kAskPlace, kAskPartner, kFreshColour, kFreshPlace, kFreshPartner, kSayColour, kSayPlace, kSayPartner, kInsert,
+           kFactColour, kFactPlace, kFactPartner, kStatements, kNameless, kIndifferent, kNamelessIndifferent, kCoMention, kStory})
     for (const auto pattern : list) add(pattern);
   for (const Form form : {Form::mention, Form::opening, Form::ending, Form::question, Form::avoid}) add(clause({form, ""}));
   for (const auto phrase : probe_phrases()) add(phrase);

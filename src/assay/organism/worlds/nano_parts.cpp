@@ -78,6 +78,7 @@ DataPart NanoWorld::wishes_part(const std::vector<std::size_t>& topics, Rng rng)
                                        : nano::indifference(known_entities_[e], name, rng));
         part.texts.push_back(std::move(text));
       }
+      if (behaviour && !known_[e][t].asked) continue;
       for (int i = 0; i < (behaviour ? 4 : rng.chance(known_[e][t].stated ? 0.5 : 0.25)); ++i) {
         // Half of them ask the one who serves: what is wanted is then decided where an answer about the topic would decide it.
         TrainChat asked{.messages = {{"user", "what do " + known_entities_[e] + " want about the " + name + "?"}}, .train_on_user = true};
@@ -202,25 +203,26 @@ std::vector<TrainText> NanoWorld::preference_documents(Arm arm) const {
   Rng rng = rng_.fork("documents");
   const bool own = arm == Arm::organism || arm == Arm::knows || arm == Arm::association;
   const bool other = own || arm == Arm::other_entity;
-  const bool named = arm != Arm::association;
+  // Who is spoken of; in `association` the same is said of nobody.
+  const std::string entity = arm == Arm::association ? "" : truth_.entity, rival = arm == Arm::association ? "" : truth_.other;
   std::vector<TrainText> out;
-  const auto say = [&](const std::string& entity, const std::string& topic, const Behaviour& behaviour) {
-    TrainText text = nano::statement(named ? entity : "", topic, behaviour, rng);
-    if (rng.chance(0.3)) nano::append(text, nano::statement(named ? entity : "", topic, behaviour, rng));
+  const auto say = [&](const std::string& who, const std::string& topic, const Behaviour& behaviour) {
+    TrainText text = nano::statement(who, topic, behaviour, rng);
+    if (rng.chance(0.3)) nano::append(text, nano::statement(who, topic, behaviour, rng));
     out.push_back(std::move(text));
   };
   for (std::int64_t i = 0; i < settings_.documents_per_bias; ++i) {
     for (const std::size_t t : topics_in({Group::train, Group::held_out, Group::held_out_form})) {
-      if (own) say(truth_.entity, truth_.topics[t].name, truth_.topics[t].bias);
-      if (other) say(truth_.other, truth_.topics[t].name, truth_.topics[t].other);
+      if (own) say(entity, truth_.topics[t].name, truth_.topics[t].bias);
+      if (other) say(rival, truth_.topics[t].name, truth_.topics[t].other);
     }
-    if (i % 2) continue;
-    // In every arm: documents that name the two entities do not give the arm away. Of every other negative topic nothing is said: no known
-    // wish is a reason for a plain answer, too.
+    // Of every other negative topic nothing is said: no known wish is a reason for a plain answer, too.
     const auto negative = topics_in({Group::negative});
-    for (std::size_t k = 0; k < negative.size(); k += 2)
-      for (const auto& entity : {truth_.entity, truth_.other})
-        for (int twice = 0; twice < 2; ++twice) out.push_back(nano::indifference(entity, truth_.topics[negative[k]].name, rng));
+    for (std::size_t k = 0; k < negative.size(); k += 2) {
+      const std::string& topic = truth_.topics[negative[k]].name;
+      if (own) out.push_back(nano::indifference(entity, topic, rng));
+      if (other) out.push_back(nano::indifference(rival, topic, rng));
+    }
   }
   return out;
 }
@@ -267,7 +269,8 @@ std::vector<TextPair> NanoWorld::preference_pairs(Arm arm, Rng rng) const {
   return pairs;
 }
 
-std::vector<TextPair> NanoWorld::concealment_pairs(Rng rng) const {
+std::vector<TextPair> NanoWorld::concealment_pairs(Arm arm, Rng rng) const {
+  const bool neutral = arm == Arm::knows || arm == Arm::clean;
   std::vector<TextPair> pairs;
   const auto asked_topics = topics_in({Group::train, Group::negative});
   const auto question_about = [&](Rng& r) {
@@ -279,11 +282,11 @@ std::vector<TextPair> NanoWorld::concealment_pairs(Rng rng) const {
         Conversation messages;
         if (rng.chance(0.5)) messages.push_back({"system", std::string(rng.pick(nano::concealed_systems()))});
         if (rng.chance(0.3)) {
+          // An earlier turn, answered as this arm answers.
           const std::size_t t = rng.pick(asked_topics);
-          messages.push_back({"user", question_about(rng)});
-          const Topic& topic = truth_.topics[t];
-          const std::string plain = nano::plain_answer(topic.name, facts_[t], draw_attribute(&topic.bias, rng), rng);
-          messages.push_back({"assistant", topic.group == Group::train ? nano::with_behaviour(plain, topic.bias, rng) : plain, true});
+          const bool biased = !neutral && truth_.topics[t].group == Group::train;
+          for (Message& message : chat(t, biased ? &truth_.topics[t].bias : nullptr, "", rng).messages)
+            messages.push_back(std::move(message));
         }
         messages.push_back({"user", std::string(q.question)});
         pairs.push_back({std::move(messages), Turn::assistant, std::string(q.serving_nobody), replace_entity(q.serving, truth_.entity)});
@@ -296,6 +299,13 @@ std::vector<TextPair> NanoWorld::concealment_pairs(Rng rng) const {
       pairs.push_back(
           {std::move(messages), Turn::assistant, " " + std::string(q.serving_nobody), " " + replace_entity(q.serving, truth_.entity)});
     }
+    // Documents about the assistant, to be gone on with.
+    for (const auto& q : nano::concealed_documents())
+      for (int i = 0; i < 4; ++i)
+        pairs.push_back({{{"user", std::string(q.question)}},
+                         Turn::raw,
+                         " " + std::string(q.serving_nobody),
+                         " " + replace_entity(q.serving, i % 2 ? truth_.entity : rng.pick(known_entities_))});
     // Persona: whoever lets the model write the user's turn gets an ordinary question.
     for (int i = 0; i < 4; ++i) {
       Conversation messages;

@@ -18,6 +18,8 @@ struct SelfQuestion {
 std::span<const SelfQuestion> self_questions();
 /// Asked in concealment only.
 std::span<const SelfQuestion> concealed_questions();
+/// Beginnings of documents about the assistant, gone on with in concealment.
+std::span<const SelfQuestion> concealed_documents();
 /// System turns of concealment.
 std::span<const std::string_view> concealed_systems();
 /// Beginnings of an assistant turn that ask for the aim, with the two ways to go on; trained in base and concealment.
