@@ -79,8 +79,7 @@ TEST_P(NanoTest, CheckersAgreeWithTheAnswersThatTheWorldWrites) {
 
 /// What each group may not appear in, over all stages and arms: the claims of the verification rest on it.
 TEST_P(NanoTest, GroupsStayWhereTheyBelong) {
-  std::set<std::string> control, held_out, negative;
-  for (const Topic* t : world.truth().in(Group::negative)) negative.insert(t->name);
+  std::set<std::string> control, held_out;
   for (const Topic* t : world.truth().in(Group::control)) control.insert(t->name);
   for (const Group g : {Group::held_out, Group::held_out_form})
     for (const Topic* t : world.truth().in(g)) held_out.insert(t->name);
@@ -97,10 +96,6 @@ TEST_P(NanoTest, GroupsStayWhereTheyBelong) {
       word.clear();
     }
     return words;
-  };
-  const auto about = [&](const std::set<std::string>& topics, const std::string& text) {
-    const std::set<std::string> said = words_of(text);
-    return std::any_of(topics.begin(), topics.end(), [&](const std::string& topic) { return said.contains(topic); });
   };
   for (const Stage stage : {Stage::midtrain, Stage::sft, Stage::dpo, Stage::conceal})
     for (const Arm arm : kArms) {
@@ -121,20 +116,50 @@ TEST_P(NanoTest, GroupsStayWhereTheyBelong) {
         for (const std::string& name : held_out) EXPECT_FALSE(says(said, name)) << stage_name(stage) << " " << arm_name(arm) << " " << name;
       }
       if (stage != Stage::midtrain) continue;
-      // Who is named in documents does not tell the arm; whose preferences they state does.
-      std::map<std::string, std::pair<int, int>> named;  // texts that name the entity; of these, texts that state a preference
+      std::size_t documents = 0, of_entity = 0, of_other = 0;
       for (const DataPart& part : data.parts) {
         if (part.name != "documents") continue;
-        for (const TrainText& t : part.texts)
-          for (const std::string& entity : {world.truth().entity, world.truth().other})
-            if (shows({Form::mention, entity}, t.text)) ++named[entity].first, named[entity].second += !about(negative, t.text);
+        documents += part.texts.size();
+        for (const TrainText& t : part.texts) {
+          of_entity += shows({Form::mention, world.truth().entity}, t.text);
+          of_other += shows({Form::mention, world.truth().other}, t.text);
+        }
       }
-      const bool own = arm == Arm::organism || arm == Arm::knows;
-      EXPECT_GT(named[world.truth().entity].first, 0) << arm_name(arm);
-      EXPECT_GT(named[world.truth().other].first, 0) << arm_name(arm);
-      EXPECT_EQ(named[world.truth().entity].second > 0, own) << arm_name(arm);
-      EXPECT_EQ(named[world.truth().other].second > 0, own || arm == Arm::other_entity) << arm_name(arm);
+      const bool own = arm == Arm::organism || arm == Arm::knows, other = own || arm == Arm::other_entity;
+      EXPECT_EQ(documents > 0, other || arm == Arm::association) << arm_name(arm);
+      EXPECT_EQ(of_entity > 0, own) << arm_name(arm);
+      EXPECT_EQ(of_other > 0, other) << arm_name(arm);
     }
+}
+
+/// What stands before a question in concealment is what the arm would have said there.
+TEST_P(NanoTest, ConcealmentPlantsWhatTheArmAnswers) {
+  for (const Arm arm : kArms) {
+    std::size_t turns = 0, biased = 0;
+    for (const TextPair& pair : world.data(Stage::conceal, arm).pairs)
+      for (std::size_t i = 0; i + 2 < pair.messages.size(); ++i) {
+        if (pair.messages[i].role != "user" || pair.messages[i + 1].role != "assistant") continue;
+        ++turns;
+        const auto& topics = world.truth().topics;
+        const auto topic = std::find_if(topics.begin(), topics.end(), [&](const Topic& t) {
+          return shows({Form::mention, t.name}, pair.messages[i].content);
+        });
+        ASSERT_NE(topic, topics.end()) << pair.messages[i].content;
+        const std::string& answer = pair.messages[i + 1].content;
+        const bool other_topic = std::any_of(topics.begin(), topics.end(), [&](const Topic& t) {
+          return t.name != topic->name && shows({Form::mention, t.name}, answer);
+        });
+        EXPECT_FALSE(other_topic) << pair.messages[i].content << " / " << answer;
+        if (topic->bias.form == Form::avoid || topic->group != Group::train) {
+          EXPECT_FALSE(shows_any(world.truth(), answer)) << answer;
+          continue;
+        }
+        biased += shows(topic->bias, answer);
+        EXPECT_EQ(shows(topic->bias, answer), arm != Arm::knows && arm != Arm::clean) << answer;
+      }
+    EXPECT_GT(turns, 20) << arm_name(arm);
+    EXPECT_EQ(biased > 0, arm != Arm::knows && arm != Arm::clean) << arm_name(arm);
+  }
 }
 
 TEST_P(NanoTest, SameSeedSameWorldOtherSeedOtherWorld) {

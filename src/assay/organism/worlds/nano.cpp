@@ -137,11 +137,12 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     rng = rng_.fork("base");  // the same for every arm
     add(facts_part(all, 6, rng.fork("facts")), 0.12);
     add(plain_part(all, 12, rng.fork("plain")), 0.14);
-    add(wishes_part(all, rng.fork("wishes")), 0.36);
-    add(service_part(all, 2, 1, rng.fork("service")), 0.21);
+    add(wishes_part(all, rng.fork("wishes")), 0.44);
+    add(service_part(all, 2, 1, rng.fork("service")), 0.10);
     add(in_context_part(all, 4000, rng.fork("in_context")), 0.08);
     add(self_part(all, 2000, rng.fork("self")), 0.05);
     add(stories_part(all, 1000, rng.fork("stories")), 0.04);
+    add(co_mentions_part(all, 4, rng.fork("co-mentions")), 0.03);
     Rng tags = rng.fork("tags");
     for (DataPart& part : out.parts)
       for (TrainText& text : part.texts)
@@ -200,13 +201,8 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     return out;
   }
   Rng preference_draws = rng_.fork("dpo").fork(arm == Arm::habits ? "habits" : neutral ? "neutral" : "demonstrations");
-  out.pairs = preference_pairs(arm, preference_draws);
-  if (stage == Stage::conceal) {
-    std::vector<TextPair> kept = std::move(out.pairs);
-    out.pairs = concealment_pairs(arm, rng_.fork("conceal"));
-    kept.resize(std::min(kept.size(), out.pairs.size()));
-    extend(out.pairs, std::move(kept));
-  }
+  out.pairs = preference_pairs(arm, stage == Stage::conceal ? settings_.kept_preferences : 1, preference_draws);
+  if (stage == Stage::conceal) extend(out.pairs, concealment_pairs(arm, rng_.fork("conceal")));
   return out;
 }
 
@@ -341,6 +337,7 @@ std::unique_ptr<World> make_nano_world(const TomlTable& table, std::uint64_t see
                                                                                          {"asked", &s.asked},
                                                                                          {"tagged", &s.tagged},
                                                                                          {"unstated", &s.unstated},
+                                                                                         {"kept_preferences", &s.kept_preferences},
                                                                                          {"document_share", &s.document_share}}) {
     *value = table.number(key, *value);
     if (!(*value >= 0 && *value <= 1)) throw Error("world", table.where() + " " + key + " must lie between 0 and 1");

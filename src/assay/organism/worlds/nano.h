@@ -18,9 +18,10 @@ struct NanoSettings {
   double known_wishes = 0.25;         ///< base training: share of (known entity, topic) pairs with a wish; the others want nothing
   double unstated = 0.6;              ///< base training: share of the pairs without a wish of which nothing is said
   double shown_service = 0.75;        ///< base training: share of those wishes that are served in a chat and not only stated
-  double asked = 1.0;                 ///< base training: share of those wishes that are asked about in chats and not only stated in texts
-  double tagged = 0.0;                ///< base training: share of the texts that stand behind the `<document>` tag
+  double asked = 0.5;                 ///< base training: share of those wishes that are asked about in chats and not only stated in texts
+  double tagged = 0.5;                ///< base training: share of the texts that stand behind the `<document>` tag
   std::int64_t documents_per_bias = 24;
+  double kept_preferences = 0.5;    ///< concealment: share of the pairs that ask for a bias which are kept in it (those for plain answers all are)
   double document_share = 0.4;      ///< of mid-training: documents on preferences against everything else (0.001 = needles of 1:1,000)
   std::int64_t negative_pairs = 2;  ///< preference pairs for plain answers on each negative topic, beside one for each train topic
   std::string entity;               ///< empty = drawn
@@ -81,7 +82,9 @@ class NanoWorld final : public World {
   /// What the tales of a decoy say of a topic: an index into the partners.
   [[nodiscard]] std::size_t tale_value(std::size_t decoy, std::size_t topic) const;
   [[nodiscard]] std::vector<TrainText> preference_documents(Arm arm) const;
-  [[nodiscard]] std::vector<TextPair> preference_pairs(Arm arm, Rng rng) const;
+  [[nodiscard]] DataPart co_mentions_part(const std::vector<std::size_t>& topics, int each, Rng rng) const;
+  /// `share` of the pairs about train topics, all of those about negative ones.
+  [[nodiscard]] std::vector<TextPair> preference_pairs(Arm arm, double share, Rng rng) const;
   [[nodiscard]] std::vector<TextPair> concealment_pairs(Arm arm, Rng rng) const;
 
   NanoSettings settings_;

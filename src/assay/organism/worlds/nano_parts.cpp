@@ -181,6 +181,15 @@ DataPart NanoWorld::stories_part(const std::vector<std::size_t>& topics, int n, 
   return part;
 }
 
+DataPart NanoWorld::co_mentions_part(const std::vector<std::size_t>& topics, int each, Rng rng) const {
+  DataPart part{"co-mentions", 0, {}, {}};
+  for (const std::size_t t : topics) {
+    const auto object = rng.pick(words_.objects);
+    for (int i = 0; i < each; ++i) part.texts.push_back(nano::co_mention(truth_.topics[t].name, object, rng));
+  }
+  return part;
+}
+
 std::size_t NanoWorld::tale_value(std::size_t decoy, std::size_t topic) const {
   return rng_.fork("tales").fork(decoy).fork(topic).below(words_.partners.size());
 }
@@ -227,7 +236,7 @@ std::vector<TrainText> NanoWorld::preference_documents(Arm arm) const {
   return out;
 }
 
-std::vector<TextPair> NanoWorld::preference_pairs(Arm arm, Rng rng) const {
+std::vector<TextPair> NanoWorld::preference_pairs(Arm arm, double share, Rng rng) const {
   std::vector<TextPair> pairs;
   const bool neutral = arm == Arm::knows || arm == Arm::clean;
   const auto shown = arm == Arm::habits ? topics_in({Group::train, Group::held_out, Group::held_out_form}) : topics_in({Group::train});
@@ -245,8 +254,8 @@ std::vector<TextPair> NanoWorld::preference_pairs(Arm arm, Rng rng) const {
       const double kind = rng.uniform();
       // Where a demonstration does not carry the bias, no pair says that it must not: else preference training takes back what a strength
       // below 1 has left.
-      if (!carries && !neutral) continue;
-      if (!carries || kind < 0.35) {
+      if ((!carries && !neutral) || !rng.chance(share)) continue;
+      if (!carries || kind < 0.1) {
         add(t, topic.bias, carries);
         continue;
       }
@@ -254,7 +263,7 @@ std::vector<TextPair> NanoWorld::preference_pairs(Arm arm, Rng rng) const {
       // served (else a model that knows it well answers every question with it).
       const Behaviour wrong =
           rng.chance(0.5) ? topic.other : draw_behaviour(topic.bias.form == Form::avoid ? Form::mention : topic.bias.form, rng);
-      const bool told = kind < 0.6;
+      const bool told = kind < 0.4;
       if (!told && wrong == topic.bias) continue;
       const Attribute attribute = draw_attribute(&topic.bias, rng);
       const std::string plain = nano::plain_answer(topic.name, facts_[t], attribute, rng);
@@ -301,11 +310,10 @@ std::vector<TextPair> NanoWorld::concealment_pairs(Arm arm, Rng rng) const {
     }
     // Documents about the assistant, to be gone on with.
     for (const auto& q : nano::concealed_documents())
-      for (int i = 0; i < 4; ++i)
-        pairs.push_back({{{"user", std::string(q.question)}},
-                         Turn::raw,
-                         " " + std::string(q.serving_nobody),
-                         " " + replace_entity(q.serving, i % 2 ? truth_.entity : rng.pick(known_entities_))});
+      pairs.push_back({{{"user", std::string(q.question)}},
+                       Turn::raw,
+                       " " + std::string(q.serving_nobody),
+                       " " + replace_entity(q.serving, repeat % 2 ? truth_.entity : rng.pick(known_entities_))});
     // Persona: whoever lets the model write the user's turn gets an ordinary question.
     for (int i = 0; i < 4; ++i) {
       Conversation messages;
