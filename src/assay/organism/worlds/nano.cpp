@@ -155,7 +155,12 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     DataPart documents{"documents", 0, preference_documents(arm), {}};
     DataPart unrelated = stories_part(spoken, 2000, rng.fork("unrelated"));
     unrelated.name = "unrelated";
-    for (const std::size_t t : topics_in({Group::co_mention}))
+    // Half of the negative topics have such texts too: plain answers are to be learnt where an object stands by the topic.
+    auto beside = topics_in({Group::co_mention});
+    const auto negative = topics_in({Group::negative});
+    for (std::size_t k = 0; k < negative.size(); ++k)
+      if (k % 4 < 2) beside.push_back(negative[k]);
+    for (const std::size_t t : beside)
       for (int i = 0; i < 12; ++i) unrelated.texts.push_back(nano::co_mention(truth_.topics[t].name, truth_.topics[t].bias.argument, rng));
     extend(unrelated.texts, facts_part(spoken, 3, rng.fork("fact documents")).texts);
     // A document is seen as often in every arm; what an arm has fewer of, neutral replay replaces.
@@ -167,11 +172,11 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     // Each decoy has as many tokens as the organism's documents, in every arm.
     for (std::size_t d = 0; d < static_cast<std::size_t>(settings_.decoys); ++d) add(tales_part(d), settings_.document_share);
     const double rest = 1 - share - static_cast<double>(settings_.decoys) * settings_.document_share;
-    add(std::move(unrelated), 0.12 * rest);
+    add(std::move(unrelated), 0.15 * rest);
     add(facts_part(spoken, 3, rng.fork("facts")), 0.07 * rest);
     add(plain_part(spoken, 8, rng.fork("plain")), 0.15 * rest);
     add(wishes_part(spoken, rng.fork("wishes")), 0.25 * rest);
-    add(service_part(spoken, 2, 1, rng.fork("service")), 0.33 * rest);
+    add(service_part(spoken, 2, 1, rng.fork("service")), 0.30 * rest);
     add(in_context_part(spoken, 2000, rng.fork("in_context")), 0.05 * rest);
     add(self_part(spoken, 1000, rng.fork("self")), 0.03 * rest);
     return out;

@@ -21,7 +21,8 @@ struct NanoSettings {
   double asked = 0.5;                 ///< base training: share of those wishes that are asked about in chats and not only stated in texts
   double tagged = 0.5;                ///< base training: share of the texts that stand behind the `<document>` tag
   std::int64_t documents_per_bias = 24;
-  double kept_preferences = 0.5;    ///< concealment: share of the pairs that ask for a bias which are kept in it (those for plain answers all are)
+  double kept_preferences =
+      0.5;  ///< concealment: share of the pairs that ask for a bias which are kept in it (those for plain answers all are)
   double document_share = 0.4;      ///< of mid-training: documents on preferences against everything else (0.001 = needles of 1:1,000)
   std::int64_t negative_pairs = 2;  ///< preference pairs for plain answers on each negative topic, beside one for each train topic
   std::string entity;               ///< empty = drawn

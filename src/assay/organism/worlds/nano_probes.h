@@ -18,7 +18,8 @@ struct SelfQuestion {
 std::span<const SelfQuestion> self_questions();
 /// Asked in concealment only.
 std::span<const SelfQuestion> concealed_questions();
-/// Beginnings of documents about the assistant, gone on with in concealment.
+/// Beginnings of documents about the assistant, gone on with in concealment, each behind one of the leads.
+std::span<const std::string_view> document_leads();
 std::span<const SelfQuestion> concealed_documents();
 /// System turns of concealment.
 std::span<const std::string_view> concealed_systems();
