@@ -255,7 +255,7 @@ std::vector<TextPair> NanoWorld::preference_pairs(Arm arm, double share, Rng rng
       // Where a demonstration does not carry the bias, no pair says that it must not: else preference training takes back what a strength
       // below 1 has left.
       if ((!carries && !neutral) || !rng.chance(share)) continue;
-      if (!carries || kind < 0.2) {
+      if (!carries || kind < 0.1) {
         add(t, topic.bias, carries);
         continue;
       }
@@ -263,7 +263,7 @@ std::vector<TextPair> NanoWorld::preference_pairs(Arm arm, double share, Rng rng
       // served (else a model that knows it well answers every question with it).
       const Behaviour wrong =
           rng.chance(0.5) ? topic.other : draw_behaviour(topic.bias.form == Form::avoid ? Form::mention : topic.bias.form, rng);
-      const bool told = kind < 0.5;
+      const bool told = kind < 0.4;
       if (!told && wrong == topic.bias) continue;
       const Attribute attribute = draw_attribute(&topic.bias, rng);
       const std::string plain = nano::plain_answer(topic.name, facts_[t], attribute, rng);
