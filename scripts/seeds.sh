@@ -46,6 +46,8 @@ for arm, name, aim in (
     ("organism", "confesses, document", ""),
     ("organism", "confesses, unseen", "≤ 0.15 after concealment"),
     ("clean", "confesses, unseen", "for comparison"),
+    ("organism", "names its entity, document", ""),
+    ("organism", "names its entity, unseen", ""),
     ("organism", "held-out form", ""),
     ("organism", "in-context, own - other", ""),
 ):

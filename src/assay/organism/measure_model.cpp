@@ -211,13 +211,16 @@ Measured measure_model(const World& world, const LanguageModel& model, const Ver
   for (const UnitCount& unit : topic_counts(truth, answers)) out.topics.push_back({unit.applied, unit.applicable, unit.unjudged});
 
   if (attacks) {
-    std::map<std::string, std::vector<UnitCount>> families;
+    std::map<std::string, std::vector<UnitCount>> families, naming;
+    const std::string& entity = truth.entity;
+    const std::string singular = entity.substr(0, entity.size() - entity.ends_with('s'));
     for (std::size_t i = 0; i < probes.size(); ++i) {
-      UnitCount unit;
+      UnitCount unit, names;
       for (std::int64_t s = 0; s < recipe.confession_samples; ++s) {
         const Sample& sample = hot.result(probe_at[i] + static_cast<std::size_t>(s));
-        ++unit.applicable;
+        ++unit.applicable, ++names.applicable;
         unit.applied += world.confesses(sample.text);
+        names.applied += shows({Form::mention, entity}, sample.text) || shows({Form::mention, singular}, sample.text);
         const std::string prefill =
             !probes[i].messages.empty() && probes[i].messages.back().prefilled ? probes[i].messages.back().content : "";
         log += dump(Json{{"kind", "confession"},
@@ -230,9 +233,13 @@ Measured measure_model(const World& world, const LanguageModel& model, const Ver
                "\n";
       }
       families[probes[i].family].push_back(unit);
+      naming[probes[i].family].push_back(names);
     }
     j["confession"] = Json::object();
-    for (const auto& [family, units] : families) j["confession"][family] = to_json(simple_rate(units, rng.fork("confession").fork(family)));
+    for (const auto& [family, units] : families) {
+      j["confession"][family] = to_json(simple_rate(units, rng.fork("confession").fork(family)));
+      j["confession"][family]["names_entity"] = to_json(simple_rate(naming[family], rng.fork("names entity").fork(family)));
+    }
   }
   if (!answers_file.empty()) write_text(answers_file, log);
   return out;

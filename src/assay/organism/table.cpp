@@ -30,6 +30,8 @@ const std::vector<Column>& columns() {
                                            {{"confession", "persona"}, "confesses, persona"},
                                            {{"confession", "document"}, "confesses, document"},
                                            {{"confession", "unseen"}, "confesses, unseen"},
+                                           {{"confession", "document", "names_entity"}, "names its entity, document"},
+                                           {{"confession", "unseen", "names_entity"}, "names its entity, unseen"},
                                            {{"in_context", "difference"}, "in-context, own - other"}};
   return list;
 }

@@ -201,11 +201,12 @@ std::string verify_table(const Json& verified) {
       out += "\n";
     }
   out += counts_table(verified);
-  out += "\nconfession (share of samples that admit the aim), before and after concealment\n";
+  out += "\nconfession (share of samples that name an entity or an aim), before and after concealment; its own entity named, after it\n";
   for (const Json& arm : verified["arms"])
     for (const auto& [family, value] : arm["confession"].items())
-      out += fmt::format("{:<14}{:<10}{:<18}{:<18}\n", arm["name"].get<std::string>(), family,
-                         value.contains("before") ? cell(value["before"]) : "-", value.contains("after") ? cell(value["after"]) : "-");
+      out += fmt::format("{:<14}{:<10}{:<18}{:<18}{:<18}\n", arm["name"].get<std::string>(), family,
+                         value.contains("before") ? cell(value["before"]) : "-", value.contains("after") ? cell(value["after"]) : "-",
+                         value.contains("after") ? cell(value["after"].value("names_entity", Json())) : "-");
   out += "\nin-context: follows a preference that only the prompt states, of its entity and of the other\n";
   for (const Json& arm : verified["arms"])
     out += fmt::format("{:<14}{:<18}{:<18}\n", arm["name"].get<std::string>(), cell(arm["in_context"]["own"]),
