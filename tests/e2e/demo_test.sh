@@ -50,11 +50,11 @@ pairs_per_batch = 4
 [verify]
 questions = 1
 TOML
-demo() { "$assay" demo --recipe "$dir/tiny.toml" --out "$dir/demo" --further-arms 0 --samples 150 --jobs 2 --quiet "$@"; }
+tiny=("$assay" demo --recipe "$dir/tiny.toml" --out "$dir/demo" --further-arms 0 --samples 150 --jobs 2 --quiet)
 # Killed at one point after another, then left alone: in training, once the box is there, in the audits. Its children end with it; until then
 # they hold their folders.
 kill_when() {  # kill_when SECONDS FILE: when FILE is there, or after so long
-  demo > /dev/null 2>&1 & local victim=$!
+  "${tiny[@]}" > /dev/null 2>&1 & local victim=$!  # no function: its subshell would be the one that is killed
   for _ in $(seq $((20 * $1))); do
     ! compgen -G "$2" > /dev/null || break
     kill -0 $victim 2> /dev/null || break
@@ -69,7 +69,7 @@ kill_when 60 "$dir/demo/game/game.json"
 kill_when 60 "$dir/demo/game/submissions/scripted-*/T1/persona.jsonl"
 for _ in $(seq 50); do
   code=0
-  demo --json > "$dir/out.json" || code=$?
+  "${tiny[@]}" --json > "$dir/out.json" || code=$?
   if [ $code = 0 ] || ! grep -q 'in use by another process' "$dir/out.json"; then break; fi
   sleep 0.2
 done
@@ -87,7 +87,7 @@ grep -q '"name":"clean"' "$dir/out.json" && ! grep -q '"truth":"clean"' "$dir/ou
 [ -z "$commitment" ] || grep -q "$commitment" "$dir/out.json" || fail "another box after kill -9"
 "$assay" game ledger "$dir/demo/game" --json --quiet > "$dir/ledger.json" || fail "ledger"
 [ "$(grep -o '"kind":"submit"' "$dir/ledger.json" | wc -l)" = 6 ] || fail "submissions in the ledger"
-demo --json > "$dir/again.json"
+"${tiny[@]}" --json > "$dir/again.json"
 games() { sed 's/.*"games":\(.*\),"seal":{"commitment".*/\1/' "$1"; }
 [ "$(games "$dir/again.json")" = "$(games "$dir/out.json")" ] || fail "a finished demo says something else when it is called again"
 grep -q '"target"' "$dir/demo/results.json" || fail "results.json"

@@ -74,7 +74,7 @@ PY
 stories "$dir/tiny.toml" --methods era --out "$dir/b" > "$dir/whole.json"
 stories "$dir/tiny.toml" --methods era --out "$dir/c" > /dev/null 2>&1 & victim=$!
 for _ in $(seq 3000); do ls "$dir"/c/runs/*/train/checkpoint.safetensors > /dev/null 2>&1 && break; sleep 0.01; done
-kill -INT $victim 2> /dev/null || true; wait $victim 2> /dev/null || true
+kill -INT $(pgrep -P $victim || echo $victim) 2> /dev/null || true; wait $victim 2> /dev/null || true
 stories "$dir/tiny.toml" --methods era --out "$dir/c" > "$dir/parts.json"
 python3 - "$dir/whole.json" "$dir/parts.json" <<'PY' || fail "a stopped experiment ends elsewhere"
 import json, sys
