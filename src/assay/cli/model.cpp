@@ -3,6 +3,7 @@
 #include "assay/base/error.h"
 #include "assay/base/files.h"
 #include "assay/cli/command.h"
+#include "assay/model/adapter.h"
 #include "assay/model/bert.h"
 #include "assay/model/checkpoint.h"
 #include "assay/model/fetch.h"
@@ -46,6 +47,7 @@ Json info_of(const BertConfig& c, const fs::path& folder) {
 }
 
 Json info(const fs::path& path) {
+  if (const auto adapter = split_adapter(path)) return info(adapter->first);  // merged: the same shape
   if (!fs::exists(path))
     throw Error("model info", path.string() + " does not exist", "MODEL is a Hugging Face folder, a stage of an organism or a .gguf file");
   if (is_llama2c(path)) return info_of(transformer_from_llama2c(path).config);

@@ -5,6 +5,7 @@
 
 #include "assay/base/error.h"
 #include "assay/base/files.h"
+#include "assay/model/adapter.h"
 #include "assay/model/gguf_model.h"
 #include "assay/model/stored_weights.h"
 #include "assay/tensor/gguf.h"
@@ -14,15 +15,13 @@
 namespace assay {
 namespace {
 
+constexpr const char* kModel =
+    "MODEL is a Hugging Face folder, a stage of an organism, a .gguf file, or a folder and a LoRA adapter's (MODEL+ADAPTER)";
+
 void require_folder(const fs::path& path) {
-  if (!fs::exists(path))
-    throw Error("model load", path.string() + " does not exist", "MODEL is a Hugging Face folder, a stage of an organism or a .gguf file");
-  if (!fs::is_directory(path))
-    throw Error("model load", path.string() + " is neither a folder nor a .gguf file",
-                "MODEL is a Hugging Face folder, a stage of an organism or a .gguf file");
-  if (!fs::exists(path / "config.json"))
-    throw Error("model load", path.string() + " lacks config.json",
-                "MODEL is a Hugging Face folder, a stage of an organism or a .gguf file");
+  if (!fs::exists(path)) throw Error("model load", path.string() + " does not exist", kModel);
+  if (!fs::is_directory(path)) throw Error("model load", path.string() + " is neither a folder nor a .gguf file", kModel);
+  if (!fs::exists(path / "config.json")) throw Error("model load", path.string() + " lacks config.json", kModel);
 }
 
 bool is_gguf(const fs::path& path) { return path.extension() == ".gguf" && !fs::is_directory(path); }
@@ -75,26 +74,34 @@ std::vector<TokenId> LanguageModel::stop_ids() const {
 
 Transformer load_transformer(const fs::path& path) {
   if (is_gguf(path)) return transformer_from_gguf(GgufFile(path));
-  require_folder(path);
-  const fs::path config_path = path / "config.json";
+  const auto adapter = split_adapter(path);
+  const fs::path& folder = adapter ? adapter->first : path;
+  require_folder(folder);
+  const fs::path config_path = folder / "config.json";
   const ModelConfig config = config_from_hf(read_json(config_path), config_path.string());
-  const SafetensorsFolder tensors(path);
-  return transformer_from(config, {path.string(), tensors.names(), [&](const std::string& name) { return tensors.tensor(name); }});
+  const SafetensorsFolder tensors(folder);
+  TensorSource source{folder.string(), tensors.names(), [&](const std::string& name) { return tensors.tensor(name); }};
+  return transformer_from(config, adapter ? with_adapter(std::move(source), adapter->second) : source);
 }
 
 LanguageModel load_language_model(const fs::path& path) {
   if (is_gguf(path)) return language_model_from_gguf(GgufFile(path));
-  require_folder(path);
-  if (!fs::exists(path / "tokenizer.json"))
-    throw Error("model load", path.string() + " lacks tokenizer.json",
+  const auto adapter = split_adapter(path);
+  const fs::path& folder = adapter ? adapter->first : path;
+  require_folder(folder);
+  if (!fs::exists(folder / "tokenizer.json"))
+    throw Error("model load", folder.string() + " lacks tokenizer.json",
                 "older folders (vocab.json, sentencepiece) have to be saved once by transformers with a fast tokenizer");
-  Tokenizer tokenizer = Tokenizer::from_file(path / "tokenizer.json");
-  LanguageModel model{load_transformer(path), std::move(tokenizer), ChatTemplate::from_folder(path), Json::object(), path.string()};
-  if (fs::exists(path / "generation_config.json")) model.generation_config = read_json(path / "generation_config.json");
+  Tokenizer tokenizer = Tokenizer::from_file(folder / "tokenizer.json");
+  LanguageModel model{load_transformer(path), std::move(tokenizer), ChatTemplate::from_folder(folder), Json::object(), path.string()};
+  if (fs::exists(folder / "generation_config.json")) model.generation_config = read_json(folder / "generation_config.json");
   return model;
 }
 
 std::string weights_sha256(const fs::path& model) {
+  if (const auto adapter = split_adapter(model))
+    return sha256(weights_sha256(adapter->first) + sha256_file(adapter->second / "adapter_model.safetensors") +
+                  sha256_file(adapter->second / "adapter_config.json"));
   if (!fs::is_directory(model)) return sha256_file(model);
   if (fs::exists(model / "model.safetensors")) return sha256_file(model / "model.safetensors");
   std::set<fs::path> shards;

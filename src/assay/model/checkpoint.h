@@ -21,7 +21,7 @@ struct LanguageModel {
   [[nodiscard]] std::vector<TokenId> stop_ids() const;
 };
 
-/// A Hugging Face folder, a stage of an organism, or a .gguf file. Errors name the file and what is missing.
+/// A Hugging Face folder, a stage of an organism, a .gguf file, or MODEL+ADAPTER (model/adapter.h). Errors name the file and what is missing.
 LanguageModel load_language_model(const std::filesystem::path& path);
 /// Weights only (no tokenizer needed).
 Transformer load_transformer(const std::filesystem::path& path);

@@ -5,6 +5,8 @@
 
 #include "../error_of.h"
 #include "assay/base/files.h"
+#include "assay/base/json.h"
+#include "assay/model/stored_weights.h"
 #include "assay/tensor/safetensors.h"
 
 namespace assay {
@@ -173,6 +175,73 @@ TEST_F(Checkpoint, a_failed_save_leaves_what_stood_there) {
   const std::string before = sha256_file(folder / "model.safetensors");
   EXPECT_THROW(save_language_model(folder, language_model(true), c10::kHalf), Error);
   EXPECT_EQ(sha256_file(folder / "model.safetensors"), before);
+}
+
+// --- MODEL+ADAPTER -------------------------------------------------------------------------------------------------------
+
+class Adapter : public Checkpoint {
+ protected:
+  void SetUp() override {
+    Checkpoint::SetUp();
+    at::manual_seed(1);
+    tensors = {{kDown + ".lora_A.weight", at::randn({2, 24})}, {kDown + ".lora_B.weight", at::randn({16, 2})}};
+    write();
+  }
+  void write() const {
+    fs::create_directories(adapter);
+    write_json(adapter / "adapter_config.json", config);
+    save_safetensors(adapter / "adapter_model.safetensors", tensors);
+  }
+  [[nodiscard]] fs::path both() const { return folder.string() + "+" + adapter.string(); }
+  [[nodiscard]] Tensor stored(const fs::path& model, const std::string& name) const {
+    NamedTensors all = stored_tensors(load_transformer(model), [](const Tensor& t) { return t.detach(); });
+    return all.at(name);
+  }
+
+  const std::string kDown = "base_model.model.model.layers.1.mlp.down_proj", kMatrix = "model.layers.1.mlp.down_proj.weight";
+  const fs::path adapter = temporary.path() / "adapter";
+  Json config = {{"peft_type", "LORA"}, {"r", 2}, {"lora_alpha", 8}, {"bias", "none"}, {"target_modules", {"down_proj"}}};
+  NamedTensors tensors;
+};
+
+TEST_F(Adapter, is_added_to_the_matrices_that_it_names) {
+  const Tensor ba = at::matmul(tensors.at(kDown + ".lora_B.weight"), tensors.at(kDown + ".lora_A.weight"));
+  const Tensor plain = stored(folder, kMatrix);
+  EXPECT_TRUE(at::allclose(stored(both(), kMatrix), plain + 4 * ba));
+  EXPECT_TRUE(at::equal(stored(both(), "model.layers.0.mlp.down_proj.weight"), stored(folder, "model.layers.0.mlp.down_proj.weight")));
+  config["use_rslora"] = true;
+  write();
+  EXPECT_TRUE(at::allclose(stored(both(), kMatrix), plain + 8 / std::sqrt(2.0) * ba));
+  EXPECT_EQ(load_language_model(both()).source, both().string());
+  EXPECT_NE(weights_sha256(both()), weights_sha256(folder));
+}
+
+TEST_F(Adapter, what_cannot_be_merged_is_refused_by_name) {
+  const auto refused = [&](const std::string& why) { EXPECT_TRUE(contains(failure(both()), why)) << failure(both()); };
+  const Json good = config;
+  for (const auto& [key, value, why] :
+       std::vector<std::tuple<const char*, Json, const char*>>{{"peft_type", "IA3", "peft_type must be LORA"},
+                                                               {"use_dora", true, "use_dora"},
+                                                               {"bias", "all", "bias must be none"},
+                                                               {"modules_to_save", {"lm_head"}, "modules_to_save"},
+                                                               {"lora_alpha", 0, "lora_alpha"}}) {
+    config = good;
+    config[key] = value;
+    write();
+    refused(why);
+  }
+  config = good;
+  tensors[kDown + ".lora_B.weight"] = at::randn({16, 3});
+  write();
+  refused("do not belong together");
+  tensors[kDown + ".lora_B.weight"] = at::randn({15, 2});
+  write();
+  refused("do not have the matrix's shape");
+  tensors = {{"base_model.model.model.layers.7.mlp.down_proj.lora_A.weight", at::randn({2, 24})}};
+  write();
+  refused("has no 'model.layers.7.mlp.down_proj.weight'");
+  write_text(adapter / "adapter_config.json", "{");
+  refused("adapter_config.json");
 }
 
 }  // namespace
