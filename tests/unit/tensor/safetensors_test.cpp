@@ -57,6 +57,7 @@ TEST_F(Safetensors, every_dtype_comes_back) {
     const Tensor& got = back.at(name);
     EXPECT_EQ(got.scalar_type(), tensor.scalar_type()) << name;
     ASSERT_EQ(got.sizes(), tensor.sizes()) << name;
+    if (tensor.nbytes() == 0) continue;  // no bytes, no address
     EXPECT_EQ(std::memcmp(got.data_ptr(), tensor.data_ptr(), static_cast<std::size_t>(tensor.nbytes())), 0) << name;
   }
 }
