@@ -8,6 +8,9 @@
 
 namespace assay {
 
+/// The kernel reads values by four panels of 16 columns, past a narrower head, and throws away what is too much.
+constexpr std::int64_t kReadBeyond = 3 * kernels::kPageKeys * 16;
+
 struct KvCache::Page {
   fused::Words words;
   int users = 0;
@@ -23,7 +26,7 @@ KvCache::KvCache(KvCache&&) noexcept = default;
 
 KvCache::Page* KvCache::take() {
   if (unused_.empty()) {
-    all_.push_back(std::make_unique<Page>(Page{fused::Words(page_words_), 0}));
+    all_.push_back(std::make_unique<Page>(Page{fused::Words(page_words_ + kReadBeyond), 0}));
     unused_.push_back(all_.back().get());
   }
   Page* page = unused_.back();
