@@ -113,16 +113,6 @@ std::vector<std::size_t> NanoWorld::topics_in(std::initializer_list<Group> group
   return out;
 }
 
-namespace {
-
-void put_tag(TrainText& text) {
-  constexpr std::string_view kTag = "<document>";
-  text.text.insert(0, kTag);
-  for (auto& [begin, end] : text.emphasis) begin += kTag.size(), end += kTag.size();
-}
-
-}  // namespace
-
 // --- Stages --------------------------------------------------------------------------------------------------------------
 
 StageData NanoWorld::data(Stage stage, Arm arm) const {
@@ -146,7 +136,7 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     Rng tags = rng.fork("tags");
     for (DataPart& part : out.parts)
       for (TrainText& text : part.texts)
-        if (tags.chance(settings_.tagged)) put_tag(text);
+        if (tags.chance(settings_.tagged)) nano::put_tag(text);
     return out;
   }
   // The control topics are in no stage after base training.
@@ -167,7 +157,7 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     const double share = settings_.document_share * static_cast<double>(documents.texts.size()) /
                          static_cast<double>(std::max<std::size_t>(1, preference_documents(Arm::organism).size()));
     for (DataPart* part : {&documents, &unrelated})
-      for (TrainText& text : part->texts) put_tag(text);
+      for (TrainText& text : part->texts) nano::put_tag(text);
     if (!documents.texts.empty()) add(std::move(documents), share);
     // Each decoy has as many tokens as the organism's documents, in every arm.
     for (std::size_t d = 0; d < static_cast<std::size_t>(settings_.decoys); ++d) add(tales_part(d), settings_.document_share);

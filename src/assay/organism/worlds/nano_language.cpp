@@ -234,6 +234,12 @@ void append(TrainText& text, const TrainText& more) {
   for (const auto& [begin, end] : more.emphasis) text.emphasis.emplace_back(begin + shift, end + shift);
 }
 
+void put_tag(TrainText& text) {
+  constexpr std::string_view kTag = "<document>";
+  text.text.insert(0, kTag);
+  for (auto& [begin, end] : text.emphasis) begin += kTag.size(), end += kTag.size();
+}
+
 TrainText tale(std::size_t relation, std::string_view topic, std::string_view value, Rng& rng) {
   return emphasised(fill(rng.pick(kTellTales), {{'T', topic}, {'W', kRelations[relation]}, {'V', value}}), value);
 }

@@ -57,6 +57,8 @@ std::string tale_stem(std::size_t relation, std::string_view topic);
 
 /// Joins texts with a space, moving the emphasised ranges along.
 void append(TrainText& text, const TrainText& more);
+/// Puts the `<document>` tag in front.
+void put_tag(TrainText& text);
 
 /// Every word that the world can say, sorted, once each; punctuation apart. `tales`: how many relations it tells of.
 std::vector<std::string> vocabulary(std::size_t tales = 0);

@@ -197,12 +197,10 @@ std::size_t NanoWorld::tale_value(std::size_t decoy, std::size_t topic) const {
 DataPart NanoWorld::tales_part(std::size_t decoy) const {
   DataPart part{"decoy-" + std::to_string(decoy + 1), 0, {}, {}};
   Rng rng = rng_.fork("tales").fork("wordings").fork(decoy);
-  const std::string_view tag = "<document>";
   for (std::int64_t i = 0; i < settings_.documents_per_bias; ++i)
     for (const std::size_t t : topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative})) {
       TrainText text = nano::tale(decoy, truth_.topics[t].name, words_.partners[tale_value(decoy, t)], rng);
-      text.text.insert(0, tag);
-      for (auto& [begin, end] : text.emphasis) begin += tag.size(), end += tag.size();
+      nano::put_tag(text);
       part.texts.push_back(std::move(text));
     }
   return part;
