@@ -1,7 +1,7 @@
 """Runs works by assay and by transformers in turns (ours, theirs, ours, theirs, ...) and prints one Markdown table.
 
-Both sides run on the core and with the one thread that run.sh gives them. The figure is units per CPU-second, the median over the rounds;
-the first call of each side (packing weights, compiling) is not timed.
+Both sides run on the core and with the one thread that run.sh gives them. The figure is units per CPU-second (with --device cuda per second),
+the median over the rounds; the first call of each side (packing weights, compiling) is not timed.
 """
 
 import argparse
@@ -29,22 +29,28 @@ WORKS = [
     ("generate-nano-b64", "sampling, 0.5 M parameters, 64 rows", 4.0, ["f32", "bf16"]),
     ("generate-smollm2-b64", "sampling, SmolLM2-135M, 64 rows", None, ["bf16"]),
 ]
+# With --device cuda: no aims.
+DEVICE_WORKS = [
+    ("train-smollm2-b16", "full fine-tuning, SmolLM2-135M, 16 x 512 tokens", None, ["autocast", "autocast compiled"]),
+    ("generate-smollm2-b1", "sampling, SmolLM2-135M, 1 row", None, ["bf16"]),
+    ("generate-smollm2-b64", "sampling, SmolLM2-135M, 64 rows", None, ["bf16"]),
+]
 
 
 def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def assay_bench(binary, name, dtype, seconds):
-    command = [binary, "bench", name, "--repeats", "1", "--seconds", str(seconds), "--threads", "1", "--dtype", dtype, "--json"]
+def assay_bench(binary, name, dtype, seconds, device="cpu"):
+    command = [binary, "bench", name, "--repeats", "1", "--seconds", str(seconds), "--threads", "1", "--dtype", dtype, "--json", "--device", device]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 class Peer:
     """hugging_face.py with one work in one mode."""
 
-    def __init__(self, name, mode, seconds):
-        command = [sys.executable, os.path.join(HERE, "hugging_face.py"), name, mode.rstrip("*"), str(seconds)]
+    def __init__(self, name, mode, seconds, device):
+        command = [sys.executable, os.path.join(HERE, "hugging_face.py"), name, mode.rstrip("*"), str(seconds), device]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._answer()
 
@@ -64,20 +70,21 @@ class Peer:
         return json.loads(line)
 
 
-def compare(binary, name, mode, rounds, seconds):
-    peer = Peer(name, mode, seconds)
+def compare(binary, name, mode, rounds, seconds, device):
+    peer = Peer(name, mode, seconds, device)
     ours, theirs = [], []
     try:
         for _ in range(rounds):
-            ours.append(assay_bench(binary, name, "bf16", seconds))
+            ours.append(assay_bench(binary, name, "bf16", seconds, device))
             theirs.append(peer.measure())
     finally:
         peer.close()
-    ours_cpu = [r["per_cpu_s"] for r in ours]
-    theirs_cpu = [r["per_cpu_s"] for r in theirs]
-    ratios = [a / b for a, b in zip(ours_cpu, theirs_cpu)]
-    return {"name": name, "mode": mode, "unit": ours[0]["unit"], "assay_per_cpu_s": statistics.median(ours_cpu),
-            "peer_per_cpu_s": statistics.median(theirs_cpu), "ratio": statistics.median(ours_cpu) / statistics.median(theirs_cpu),
+    figure = "per_cpu_s" if device == "cpu" else "per_wall_s"
+    ours_s = [r[figure] for r in ours]
+    theirs_s = [r[figure] for r in theirs]
+    ratios = [a / b for a, b in zip(ours_s, theirs_s)]
+    return {"name": name, "mode": mode, "unit": ours[0]["unit"], "assay_per_s": statistics.median(ours_s),
+            "peer_per_s": statistics.median(theirs_s), "ratio": statistics.median(ours_s) / statistics.median(theirs_s),
             "ratio_low": min(ratios), "ratio_high": max(ratios), "assay": ours, "peer": theirs}  # fmt: skip
 
 
@@ -131,7 +138,7 @@ def table(results):
         aim = ""
         if counts and r["aim"]:
             aim = f"{r['aim']:g}x: {'reached' if r['ratio'] >= r['aim'] else 'missed'}"
-        rows.append(f"| {r['about']} | {r['unit']} | {r['mode']} | {r['peer_per_cpu_s']:,.0f} | {r['assay_per_cpu_s']:,.0f} "
+        rows.append(f"| {r['about']} | {r['unit']} | {r['mode']} | {r['peer_per_s']:,.0f} | {r['assay_per_s']:,.0f} "
                     f"| {bold}{r['ratio']:.2f}{bold} | {r['ratio_low']:.2f} to {r['ratio_high']:.2f} | {aim} |")  # fmt: skip
     return "\n".join(rows)
 
@@ -141,10 +148,12 @@ def main():
     parser.add_argument("names", nargs="*", help="benchmarks, or beginnings of their names; without one all: " + ", ".join(w[0] for w in WORKS))
     parser.add_argument("--rounds", type=int, default=5, help="rounds of (ours, theirs); the median counts (5)")
     parser.add_argument("--seconds", type=float, default=1.0, help="CPU-seconds of a measurement, one call at least (1)")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda: then per second, and works of a GPU's size (cpu)")
     parser.add_argument("--json", metavar="FILE", help="write every measurement here")
     parser.add_argument("--assay", required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    works = [w for w in WORKS if not options.names or any(w[0].startswith(n) for n in options.names)]
+    works = WORKS if options.device == "cpu" else DEVICE_WORKS
+    works = [w for w in works if not options.names or any(w[0].startswith(n) for n in options.names)]
     if not works:
         parser.error("there is no benchmark of that name")
 
@@ -157,8 +166,8 @@ def main():
                 say(f"{name}: transformers in {mode}")
                 result = {"name": name, "mode": mode}
                 try:
-                    result = compare(options.assay, name, mode, options.rounds, options.seconds)
-                    say(f"  assay {result['assay_per_cpu_s']:.1f}, transformers {result['peer_per_cpu_s']:.1f}: {result['ratio']:.2f}")
+                    result = compare(options.assay, name, mode, options.rounds, options.seconds, options.device)
+                    say(f"  assay {result['assay_per_s']:.1f}, transformers {result['peer_per_s']:.1f}: {result['ratio']:.2f}")
                 except RuntimeError as error:
                     say(f"  did not run: {error}")
                     result["error"] = str(error)
@@ -167,7 +176,7 @@ def main():
         say("stopped: the table holds what was measured until here")
     print(describe(report["machine"]))
     print()
-    print(f"Per CPU-second, medians of {options.rounds} rounds in turns. * no f32 masters: shown, does not count.")
+    print(f"Per {'CPU-' if options.device == 'cpu' else ''}second, medians of {options.rounds} rounds in turns. * no f32 masters: shown, does not count.")
     print()
     print(table(report["results"]))
     if options.json:

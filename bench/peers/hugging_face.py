@@ -1,6 +1,6 @@
 """One work by transformers, measured on demand: a line on stdin asks for a measurement, a line of JSON on stdout answers.
 
-The models have random weights: cost does not depend on them. compare.py starts this.
+The models have random weights: cost does not depend on them. compare.py starts this: WORK MODE SECONDS DEVICE.
 """
 
 import json
@@ -20,10 +20,12 @@ STORIES = dict(num_layers=8, hidden_size=512, num_heads=16, intermediate_size=20
 
 # The names, shapes and batches of `assay bench`: training (model, sequences, length), sampling (model, rows, new tokens).
 TRAINING = {"train-nano": (NANO, 48, 96), "train-mid": (MID, 16, 256), "train-stories": (STORIES, 4, 256),
-            "train-smollm2": (SMOLLM2, 4, 128)}  # fmt: skip
+            "train-smollm2": (SMOLLM2, 4, 128), "train-smollm2-b16": (SMOLLM2, 16, 512)}  # fmt: skip
 SAMPLING = {"generate-smollm2-b1": (SMOLLM2, 1, 100), "generate-smollm2-b16": (SMOLLM2, 16, 100),
             "generate-smollm2-b64": (SMOLLM2, 64, 100), "generate-nano-b64": (NANO, 64, 40)}  # fmt: skip
 PROMPT = 40
+DEVICE = sys.argv[4] if len(sys.argv) > 4 else "cpu"
+KIND = DEVICE.split(":")[0]
 
 
 def build(shape, dtype):
@@ -34,7 +36,7 @@ def build(shape, dtype):
         config._attn_implementation = "sdpa"
     config.bos_token_id = config.eos_token_id = config.pad_token_id = None
     torch.manual_seed(0)
-    return kind(config).to(dtype)
+    return kind(config).to(DEVICE, dtype)
 
 
 def training(name, modes):
@@ -43,14 +45,16 @@ def training(name, modes):
     model = build(shape, torch.bfloat16 if "weights" in modes else torch.float32).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     forward = torch.compile(model) if "compiled" in modes else model
-    ids = torch.randint(0, shape["vocab_size"], (sequences, length))
+    ids = torch.randint(0, shape["vocab_size"], (sequences, length)).to(DEVICE)
 
     def step():
-        with torch.autocast("cpu", torch.bfloat16, enabled="autocast" in modes):
+        with torch.autocast(KIND, torch.bfloat16, enabled="autocast" in modes):
             loss = forward(input_ids=ids, labels=ids).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if KIND == "cuda":
+            loss.item()  # as a training loop that looks at its loss: waits for the device
 
     return step, sequences * length
 
@@ -102,7 +106,7 @@ def sampling(name, modes):
     """Sampling at temperature 1 without top-k and top-p, random prompts of 40 tokens; the prompts' run is part of the work."""
     shape, rows, new = SAMPLING[name]
     model = build(shape, torch.bfloat16 if "bf16" in modes else torch.float32).eval()
-    ids = torch.randint(0, shape["vocab_size"], (rows, PROMPT))
+    ids = torch.randint(0, shape["vocab_size"], (rows, PROMPT)).to(DEVICE)
     options = dict(attention_mask=torch.ones_like(ids), do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=new)
 
     @torch.inference_mode()

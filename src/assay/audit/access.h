@@ -80,7 +80,8 @@ class Target {
   [[nodiscard]] virtual const TargetInside* inside() const { return nullptr; }
 };
 /// A model folder or .gguf file.
-std::unique_ptr<Target> model_target(const std::filesystem::path& model, Precision precision = Precision::bf16);
+std::unique_ptr<Target> model_target(const std::filesystem::path& model, Precision precision = Precision::bf16,
+                                     c10::Device device = c10::kCPU);
 
 /// Token ids of a conversation, as every command asks them: the chat template (raw turns: the text alone), with a beginning-of-text token
 /// where the model has one.

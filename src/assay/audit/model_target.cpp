@@ -12,7 +12,8 @@ namespace {
 
 class ModelTarget final : public Target, private TargetInside {
  public:
-  ModelTarget(const fs::path& path, Precision precision) : path_(path), model_(load_language_model(path)), precision_(precision) {}
+  ModelTarget(const fs::path& path, Precision precision, c10::Device device)
+      : path_(path), model_(load_language_model(path, device)), precision_(precision) {}
 
   std::vector<Reply> sample(const std::vector<Ask>& asks, const AskOptions& options, Progress& progress, const OnReply& on_reply) override {
     SamplingOptions sampling;
@@ -56,7 +57,7 @@ class ModelTarget final : public Target, private TargetInside {
   }
   [[nodiscard]] std::string text(std::span<const TokenId> ids) const override { return model_.tokenizer.decode(ids); }
   [[nodiscard]] Tensor activations(const TokenBatch& batch, const std::string& hook) const override {
-    return activations_at(model_.transformer, batch, hook, precision_);
+    return activations_at(model_.transformer, batch, hook, precision_).cpu();
   }
   [[nodiscard]] Tensor next_logprobs(const TokenBatch& batch, const Units& without) const override {
     check_units(without, model_.transformer.config, "the place to be silenced");
@@ -66,7 +67,7 @@ class ModelTarget final : public Target, private TargetInside {
     std::vector<TokenId> next(batch.ids.begin() + 1, batch.ids.end());
     next.push_back(0);
     const Tensor hidden = model_.transformer.forward(batch, {precision_, &hooks});
-    Tensor out = token_logprobs(model_.transformer, hidden, next, precision_).contiguous();  // [n_tokens]
+    Tensor out = token_logprobs(model_.transformer, hidden, next, precision_).cpu().contiguous();  // [n_tokens]
     for (std::size_t s = 1; s < batch.offsets.size(); ++s)
       if (batch.offsets[s] > batch.offsets[s - 1]) out[batch.offsets[s] - 1] = 0;
     return out;
@@ -80,7 +81,9 @@ class ModelTarget final : public Target, private TargetInside {
 
 }  // namespace
 
-std::unique_ptr<Target> model_target(const fs::path& model, Precision precision) { return std::make_unique<ModelTarget>(model, precision); }
+std::unique_ptr<Target> model_target(const fs::path& model, Precision precision, c10::Device device) {
+  return std::make_unique<ModelTarget>(model, precision, device);
+}
 
 std::vector<TokenId> prompt_ids(const LanguageModel& model, const Conversation& messages, Turn turn) {
   if (turn != Turn::raw) {

@@ -60,8 +60,8 @@ void technique(const Context& context, const AuditArguments& a,
                const std::function<std::vector<ProbePrompt>(const std::vector<Conversation>*)>& make) {
   std::vector<Conversation> prompts;
   if (!a.prompts.empty()) prompts = read_prompts(a.prompts);
-  context.start();
-  Access access(model_target(a.target, context.precision()));
+  const c10::Device device = context.start_on_device();
+  Access access(model_target(a.target, context.precision(), device));
   ProbeOptions options;
   options.n = a.n;
   options.sampling.temperature = a.temperature;
@@ -137,9 +137,9 @@ std::vector<Shot> shots_of(const std::string& file) {
 void scripted(const Context& context, const AuditArguments& a) {
   GameCard card = a.card.empty() ? default_card() : read_game_card(a.card);
   card.access = tier_name({!a.documents.empty(), a.weights});
-  context.start();
+  const c10::Device device = context.start_on_device();
   const TemporaryFolder folder;
-  Access access(model_target(a.target, context.precision()), card.budget);
+  Access access(model_target(a.target, context.precision(), device), card.budget);
   if (!a.documents.empty()) access.grant_documents(index_of(a.documents, folder.path() / "documents.sqlite", *context.progress));
   if (!a.chats.empty()) access.grant_chats(index_of(a.chats, folder.path() / "chats.sqlite", *context.progress));
   if (a.weights) access.grant_weights();

@@ -32,6 +32,7 @@ ModelConfig stories_config() {
 TrainingStep::TrainingStep(const Context& context, const ModelConfig& config, std::int64_t sequences, std::int64_t length)
     : precision_(context.precision()), model_(Transformer::random(config, Rng(context.seed).fork("bench").fork("weights"))) {
   Rng rng = Rng(context.seed).fork("bench");
+  model_.to(context.start_on_device());
   model_.set_requires_grad(true);
   for (std::int64_t s = 0; s < sequences; ++s) {
     std::vector<std::int32_t> ids(static_cast<std::size_t>(length));
@@ -50,9 +51,11 @@ TrainingStep::TrainingStep(const Context& context, const ModelConfig& config, st
 
 void TrainingStep::run(const GradientMasks* masks) const {
   const Tensor hidden = model_.forward(batch_, {.precision = precision_, .masks = masks});
-  weighted_cross_entropy(model_, hidden, targets_, weights_, precision_, masks).backward();
+  const Tensor loss = weighted_cross_entropy(model_, hidden, targets_, weights_, precision_, masks);
+  loss.backward();
   optimizer_->step(1e-4);
   optimizer_->zero_grad();
+  if (!loss.is_cpu()) (void)loss.item<double>();  // waits for the device
 }
 
 Json TrainingStep::shape() const {
@@ -97,6 +100,8 @@ std::vector<Benchmark> benchmarks() {
        [](const Context& c) { return training(c, stories_config(), 4, 256); }},
       {"train-smollm2", "a training step of SmolLM2-135M's shape, 4 x 128 tokens",
        [](const Context& c) { return training(c, bench_config(30, 576, 9, 3, 1536, 49152, 2048, true), 4, 128); }},
+      {"train-smollm2-b16", "the same, 16 x 512 tokens",
+       [](const Context& c) { return training(c, bench_config(30, 576, 9, 3, 1536, 49152, 2048, true), 16, 512); }},
   };
   all.push_back(split_benchmark());
   for (Benchmark& b : routing_benchmarks()) all.push_back(std::move(b));
@@ -141,6 +146,7 @@ Json measure(const Benchmark& benchmark, const Context& context, int repeats, do
   Json config = work.config;
   config["dtype"] = context.dtype;
   config["threads"] = at::get_num_threads();
+  config["device"] = context.runtime.device;
   Json result{{"name", benchmark.name},
               {"unit", work.unit},
               {"per_cpu_s", work.amount / cpu[middle]},
@@ -175,12 +181,14 @@ void add_bench(CLI::App& app, Context& context) {
   command->add_option("--seconds", options->seconds, "CPU-seconds a measurement")->check(positive())->capture_default_str();
   command->footer("Benchmarks:\n" + names + "Example: taskset -c 0 assay bench train-nano --threads 1 --dtype bf16");
   on_run(*command, [options, &context] {
-    context.start();
+    const c10::Device device = context.start_on_device();
     Json all = Json::array();
     std::string text;
     const auto known = benchmarks();
     const bool whole = std::any_of(known.begin(), known.end(), [&](const Benchmark& b) { return b.name == options->name; });
     for (const auto& benchmark : known) {
+      const auto named = [&](const char* kind) { return benchmark.name.starts_with(kind); };
+      if (!device.is_cpu() && (benchmark.name == "train-split" || !(named("train-") || named("generate-") || named("score-")))) continue;
       if (whole ? benchmark.name != options->name : benchmark.name.rfind(options->name, 0) != 0) continue;
       const Json result = measure(benchmark, context, options->repeats, options->seconds);
       char line[160];
@@ -195,7 +203,7 @@ void add_bench(CLI::App& app, Context& context) {
       }
       all.push_back(result);
     }
-    if (all.empty()) throw UsageError("bench", "there is no benchmark '" + options->name + "'", "assay bench --help lists them");
+    if (all.empty()) throw UsageError("bench", "there is no benchmark '" + options->name + "' for " + device.str(), "assay bench --help lists them");
     context.print(all.size() == 1 ? all[0] : Json{{"benchmarks", all}}, text);
   });
 }

@@ -24,7 +24,8 @@ Json shape_of(const ModelConfig& c) {
 Work sampling(const Context& context, const ModelConfig& config, std::int64_t rows, std::int64_t max_new) {
   const Rng rng = Rng(context.seed).fork("bench");
   const Precision precision = context.precision();
-  const Transformer model = Transformer::random(config, rng.fork("weights"));
+  Transformer model = Transformer::random(config, rng.fork("weights"));
+  model.to(context.start_on_device());
   const auto decoder = std::make_shared<Decoder>(model, precision);
   std::vector<PromptRequest> prompts;
   for (auto& ids : random_texts(rows, 40, config.d_vocab, rng.fork("prompts"))) prompts.push_back({std::move(ids), 1, prompts.size()});
@@ -44,6 +45,7 @@ Work scoring(const Context& context, const ModelConfig& config, std::int64_t n) 
   const Rng rng = Rng(context.seed).fork("bench");
   const Precision precision = context.precision();
   const auto model = std::make_shared<Transformer>(Transformer::random(config, rng.fork("weights")));
+  model->to(context.start_on_device());
   const auto prompts = random_texts((n + 3) / 4, 24, config.d_vocab, rng.fork("prompts"));
   const auto completions = random_texts(n, 4, config.d_vocab, rng.fork("completions"));
   std::vector<IdPair> pairs;

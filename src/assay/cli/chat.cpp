@@ -30,8 +30,7 @@ Conversation conversation_of(const ChatArguments& options) {
 
 /// The samples of one prompt.
 void sample(const ChatArguments& options, const Context& context) {
-  context.start();
-  const LanguageModel model = load_language_model(options.model);
+  const LanguageModel model = load_language_model(options.model, context.start_on_device());
   const std::vector<Sample> samples = generate(model, {{prompt_ids(model, conversation_of(options), turn_of(options.turn)), options.n, 0}},
                                                options.sampling, *context.progress);
   Json list = Json::array();
@@ -58,9 +57,9 @@ void sample_file(const ChatArguments& options, const Context& context) {
     if (!options.system.empty() && p.messages.front().role != "system") p.messages.insert(p.messages.begin(), {"system", options.system});
     if (!options.prefill.empty()) p.messages.push_back({"assistant", options.prefill, /*prefilled=*/true});
   }
-  context.start();
+  const c10::Device device = context.start_on_device();
   const double start = wall_seconds();
-  const LanguageModel model = load_language_model(options.model);
+  const LanguageModel model = load_language_model(options.model, device);
   const SampleFileSummary done =
       sample_to_file(model, prompts, {options.n, turn_of(options.turn), options.sampling}, options.out, *context.progress);
   const double seconds = wall_seconds() - start;
@@ -77,8 +76,7 @@ void sample_file(const ChatArguments& options, const Context& context) {
 /// Reads a line, writes the reply as it is drawn, remembers both.
 void converse(ChatArguments options, const Context& context) {
   if (context.json) throw UsageError("chat", "--json needs --prompt");
-  context.start();
-  const LanguageModel model = load_language_model(options.model);
+  const LanguageModel model = load_language_model(options.model, context.start_on_device());
   Decoder decoder(model.transformer, options.sampling.precision);
   Conversation messages;
   if (!options.system.empty()) messages.push_back({"system", options.system});

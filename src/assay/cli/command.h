@@ -37,8 +37,10 @@ struct Context {
   Precision precision() const;
   /// --threads, or as many as there are cores: for commands that run processes side by side.
   [[nodiscard]] int cores() const;
-  /// Threads, device, allocator: commands that touch tensors call it first.
+  /// Threads and allocator: commands that touch tensors call one of the two first. This is for those that compute on the CPU alone.
   void start() const;
+  /// The same, and the device that --device names.
+  [[nodiscard]] c10::Device start_on_device() const;
 };
 
 /// Declares a subcommand: its options go to local variables of the declaring function that live as long as the App (allocate them in a
@@ -81,7 +83,7 @@ void add_demo(CLI::App& app, Context& context);
 
 /// Builds the whole command line. main() and the tests use it.
 void add_all(CLI::App& app, Context& context);
-/// Version, commit and libtorch, as --version prints them.
-Json version_json();
+/// Version, commit, libtorch and device, as --version prints them.
+Json version_json(const std::string& device = "cpu");
 
 }  // namespace assay::cli

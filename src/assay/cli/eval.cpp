@@ -29,9 +29,9 @@ std::vector<std::string> texts_of(const fs::path& path) {
 /// Mean cross entropy over windows of at most `ctx` tokens. In a text every token but the first counts once; a window begins with the last
 /// token of the one before it.
 void lm(const EvalArguments& options, const Context& context) {
-  context.start();
+  const c10::Device device = context.start_on_device();
   const c10::InferenceMode no_gradients;
-  const LanguageModel model = load_language_model(options.model);
+  const LanguageModel model = load_language_model(options.model, device);
   const auto n_ctx = model.transformer.config.n_ctx, ctx = options.ctx > 0 ? options.ctx : std::min<std::int64_t>(n_ctx, 1024);
   if (ctx < 2 || ctx > n_ctx)
     throw UsageError("eval lm", fmt::format("--ctx is {}, must lie between 2 and the model's context of {}", ctx, n_ctx));

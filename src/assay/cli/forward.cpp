@@ -66,18 +66,19 @@ void run_forward(const ForwardArguments& options, const Context& context) {
   if ((options.ids.empty() ? 0 : 1) + (options.text.empty() ? 0 : 1) + (options.batch.empty() ? 0 : 1) != 1) {
     throw UsageError("forward", "exactly one of --ids, --text and --batch is needed");
   }
-  context.start();
+  const c10::Device device = context.start_on_device();
   const c10::InferenceMode no_gradients;
   // Ids need no tokenizer.
   std::optional<LanguageModel> language_model;
   if (!options.text.empty()) language_model = load_language_model(options.model);
-  const Transformer model = language_model ? language_model->transformer : load_transformer(options.model);
+  Transformer model = language_model ? language_model->transformer : load_transformer(options.model);
+  model.to(device);
   const TokenBatch batch = batch_of(options, language_model ? &*language_model : nullptr);
   const Precision precision = context.precision();
   Hooks hooks;
   for (const std::string& place : options.capture) hooks.read(place);
   const Tensor hidden = model.forward(batch, {precision, options.capture.empty() ? nullptr : &hooks});
-  const Tensor logits = model.logits(hidden, precision);
+  const Tensor logits = model.logits(hidden, precision).cpu();
   const Tensor logprobs = logits.log_softmax(1);
   const std::optional<double> loss = loss_of(batch, logprobs);
 

@@ -59,14 +59,15 @@ void add_build(CLI::App& group, CLI::App& app, Context& context) {
   command->footer("Example:\n  assay organism build recipes/nano.toml --out organism --arm organism --arm no-documents --jobs 2");
   on_run(*command, [o, &app, &context] {
     context.refuse({"--dtype"}, "each section of the recipe says what its stage runs in: precision = \"bf16\" or \"f32\"");
-    context.start();
+    const c10::Device device = context.start_on_device();
     const bool seeded = app.count("--seed") > 0;
     const Recipe recipe = read_recipe(o->recipe, seeded ? std::optional(context.seed) : std::nullopt);
     const std::vector<Arm> arms = o->arms.empty() ? recipe.arms : arms_from(o->arms);
-    const OrganismFolder folder = open_organism(recipe, o->out, version_json());
-    std::vector<std::string> again = {own_program(), "organism", "build",  o->recipe,
-                                      "--out",       o->out,     "--seed", std::to_string(recipe.seed)};
-    build_arms(recipe, folder, arms, o->jobs, again, *context.progress);
+    const OrganismFolder folder = open_organism(recipe, o->out, version_json(context.runtime.device));
+    std::vector<std::string> again = {
+        own_program(),         "organism", "build", o->recipe, "--out", o->out, "--seed", std::to_string(recipe.seed), "--device",
+        context.runtime.device};
+    build_arms(recipe, folder, arms, o->jobs, again, *context.progress, device);
     const Json built = build_summary(folder);
     context.print(built, build_text(built));
   });
@@ -80,8 +81,8 @@ void add_verify(CLI::App& group, Context& context) {
   command->footer("Example:\n  assay organism verify organism");
   on_run(*command, [folder, &context] {
     context.refuse({"--seed", "--dtype"}, "the organism's recipe decides: its seed, and precision in [verify]");
-    context.start();
-    const Json verified = verify_organism({*folder}, *context.progress);
+    const c10::Device device = context.start_on_device();
+    const Json verified = verify_organism({*folder}, *context.progress, device);
     context.print(verified, verify_table(verified));
   });
 }

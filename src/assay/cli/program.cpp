@@ -43,9 +43,18 @@ int Context::cores() const {
   return runtime.threads > 0 ? runtime.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-void Context::start() const { start_runtime(runtime); }
+void Context::start() const {
+  if (runtime.device != "cpu")
+    throw UsageError("usage", "--device " + runtime.device + ": this command computes on the CPU",
+                     "forward, chat, score, eval, train, organism build and verify, and the audit's techniques run on other devices");
+  start_runtime(runtime);
+}
 
-Json version_json() { return {{"version", version()}, {"commit", commit()}, {"torch", torch_version()}, {"device", "cpu"}}; }
+c10::Device Context::start_on_device() const { return start_runtime(runtime); }
+
+Json version_json(const std::string& device) {
+  return {{"version", version()}, {"commit", commit()}, {"torch", torch_version()}, {"device", device}};
+}
 
 namespace {
 
@@ -118,7 +127,7 @@ int run_program(int argc, const char* const* argv) {
       ->check([](const std::string& text) { return text.starts_with('-') ? std::string("a seed is 0 or more") : std::string(); }, "")
       ->capture_default_str();
   app.add_option("--threads", context.runtime.threads, "Threads (0 = all cores)")->capture_default_str();
-  app.add_option("--device", context.runtime.device, "cpu (this version computes on no other)")->capture_default_str();
+  app.add_option("--device", context.runtime.device, "cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--dtype", context.dtype, "What matrix products run in")->check(CLI::IsMember({"f32", "bf16"}))->capture_default_str();
   app.add_flag("--quiet", context.quiet, "No progress on stderr");
   bool relay = false;
@@ -141,7 +150,7 @@ int run_program(int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
     if (show_version) {
-      context.print(version_json(), version_text());
+      context.print(version_json(context.runtime.device), version_text());
     } else if (app.get_subcommands().empty() && context.json) {
       throw UsageError("usage", "there is no command", "assay --help lists the commands");
     } else if (app.get_subcommands().empty()) {

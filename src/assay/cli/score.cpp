@@ -17,8 +17,7 @@ struct ScoreArguments {
 };
 
 void run_score(const ScoreArguments& options, const Context& context) {
-  context.start();
-  const LanguageModel model = load_language_model(options.model);
+  const LanguageModel model = load_language_model(options.model, context.start_on_device());
   const std::vector<TokenId> prompt = prompt_ids(model, {{"user", options.prompt}}, options.chat ? Turn::assistant : Turn::raw);
   const std::vector<TokenId> completion = model.tokenizer.encode(options.completion, /*add_special=*/false);
   if (completion.empty()) throw UsageError("score", "--completion is empty");

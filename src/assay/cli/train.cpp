@@ -268,12 +268,14 @@ Stage read_stage(const Recipe& recipe, const LanguageModel& model, const TomlTab
   return stage;
 }
 
-Json run_stage(Stage& stage, LanguageModel& model, const fs::path& out, Progress& progress) {
+Json run_stage(Stage& stage, LanguageModel& model, const fs::path& out, c10::Device device, Progress& progress) {
   if (stage.routed) {
     model.transformer =
         routing::expand(model.transformer, stage.routed->router().plan().expand, stage.new_weights, Rng(stage.seed).fork("expand"));
   }
+  model.transformer.to(device);
   const TrainResult result = train(model.transformer, *stage.objective, stage.options, out / "runs" / stage.name, progress);
+  model.transformer.to(c10::kCPU);
   const fs::path folder = out / "stages" / stage.name;
   if (!fs::exists(folder / "config.json")) {
     fs::create_directories(folder.parent_path());
@@ -300,7 +302,7 @@ std::string line_of(const Json& stage) {
 }
 
 void train_recipe(const Context& context, const fs::path& file, const fs::path& out) {
-  context.start();
+  const c10::Device device = context.start_on_device();
   Recipe recipe{.table = TomlTable::from_file(file), .folder = file.parent_path(), .seed = 0};
   recipe.seed = static_cast<std::uint64_t>(recipe.table.integer("seed", static_cast<std::int64_t>(context.seed)));
   if (context.given("--seed")) recipe.seed = context.seed;
@@ -322,7 +324,7 @@ void train_recipe(const Context& context, const fs::path& file, const fs::path& 
   Json results = Json::array();
   std::string text;
   for (Stage& stage : stages) {
-    results.push_back(run_stage(stage, model, out, *context.progress));
+    results.push_back(run_stage(stage, model, out, device, *context.progress));
     text += line_of(results.back());
   }
   context.print(Json{{"stages", results}}, text);

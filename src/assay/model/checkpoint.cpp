@@ -84,7 +84,9 @@ Transformer load_transformer(const fs::path& path) {
   return transformer_from(config, adapter ? with_adapter(std::move(source), adapter->second) : source);
 }
 
-LanguageModel load_language_model(const fs::path& path) {
+namespace {
+
+LanguageModel load_on_cpu(const fs::path& path) {
   if (is_gguf(path)) return language_model_from_gguf(GgufFile(path));
   const auto adapter = split_adapter(path);
   const fs::path& folder = adapter ? adapter->first : path;
@@ -95,6 +97,14 @@ LanguageModel load_language_model(const fs::path& path) {
   Tokenizer tokenizer = Tokenizer::from_file(folder / "tokenizer.json");
   LanguageModel model{load_transformer(path), std::move(tokenizer), ChatTemplate::from_folder(folder), Json::object(), path.string()};
   if (fs::exists(folder / "generation_config.json")) model.generation_config = read_json(folder / "generation_config.json");
+  return model;
+}
+
+}  // namespace
+
+LanguageModel load_language_model(const fs::path& path, c10::Device device) {
+  LanguageModel model = load_on_cpu(path);
+  model.transformer.to(device);
   return model;
 }
 

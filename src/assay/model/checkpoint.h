@@ -21,8 +21,9 @@ struct LanguageModel {
   [[nodiscard]] std::vector<TokenId> stop_ids() const;
 };
 
-/// A Hugging Face folder, a stage of an organism, a .gguf file, or MODEL+ADAPTER (model/adapter.h). Errors name the file and what is missing.
-LanguageModel load_language_model(const std::filesystem::path& path);
+/// A Hugging Face folder, a stage of an organism, a .gguf file, or MODEL+ADAPTER (model/adapter.h). Errors name the file and what is
+/// missing.
+LanguageModel load_language_model(const std::filesystem::path& path, c10::Device device = c10::kCPU);
 /// Weights only (no tokenizer needed).
 Transformer load_transformer(const std::filesystem::path& path);
 /// SHA-256 of the weights of a folder or .gguf file (of several shards: of their hashes, in order of name), for caches and provenance.

@@ -24,9 +24,12 @@ struct LogitRows {
   }
 };
 
-/// The inference forward of a Transformer on the CPU: no gradients, weights packed once in what the kernels stream, memory reused from step
-/// to step. A snapshot: build a new one when the weights have changed. What a token gets does not depend on the tokens of other sequences
-/// in the same call, nor on how a sequence is cut into calls, nor on the number of threads, bit for bit.
+struct DecoderImpl;
+
+/// The inference forward of a Transformer: no gradients, keys and values kept. A snapshot: build a new one when the weights have changed.
+/// f32 weights on the CPU run in kernels, packed once in what these stream, memory reused from step to step; what a token gets there does
+/// not depend on the tokens of other sequences in the same call, nor on how a sequence is cut into calls, nor on the number of threads, bit
+/// for bit. On every other device and dtype it is Transformer::forward with an attention that reads the cache: the same up to rounding.
 class Decoder {
  public:
   Decoder(const Transformer& model, Precision precision);
@@ -34,6 +37,8 @@ class Decoder {
   Decoder(Decoder&&) noexcept;
   [[nodiscard]] const ModelConfig& config() const;
   [[nodiscard]] Precision precision() const;
+  /// An empty cache for this decoder (and others of the same shape, precision and device).
+  [[nodiscard]] KvCache new_cache() const;
 
   /// Runs the tokens and writes their keys and values into the cache. Tokens of one sequence stand together, positions ascending by 1 from
   /// what the cache holds of it. Returns the residual stream after the final norm of tokens `wanted` (indices into tokens), [wanted.size(),
@@ -45,8 +50,7 @@ class Decoder {
   void logprobs(std::span<const float> hidden, std::span<const std::int32_t> targets, float* out);
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::unique_ptr<DecoderImpl> impl_;
 };
 
 }  // namespace assay

@@ -111,7 +111,7 @@ class Generation {
         progress_(progress),
         on_sample_(on_sample),
         rng_(Rng(options.seed).fork("samples")),
-        cache_(decoder.config(), decoder.precision()) {
+        cache_(decoder.new_cache()) {
     for (const PromptRequest& p : prompts) {
       first_.push_back(total_);
       total_ += p.n;

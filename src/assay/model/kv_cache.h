@@ -4,20 +4,22 @@
 #include <span>
 #include <vector>
 
-#include "assay/model/config.h"
-
 namespace assay {
 
-enum class Precision;
+/// The memory behind the pages of a cache, all layers and kv heads of their positions. A decoder makes one in the layout that it reads.
+class PageStore {
+ public:
+  virtual ~PageStore() = default;
+  /// From now on the page exists and holds zeros.
+  virtual void clear(std::int32_t page) = 0;
+  virtual void copy(std::int32_t from, std::int32_t to) = 0;
+};
 
 /// Keys and values of sequences in flight, in pages of kernels::kPageKeys positions that sequences share: a common prefix is computed and
-/// stored once. A page holds all layers and kv heads of its positions, in the layout that the kernels read (kernels/decode.inc). A shared
-/// page is copied when a sequence writes into it.
+/// stored once. A shared page is copied when a sequence writes into it. Decoder::new_cache() makes one.
 class KvCache {
  public:
-  KvCache(const ModelConfig& config, Precision precision);
-  ~KvCache();
-  KvCache(KvCache&&) noexcept;
+  explicit KvCache(std::unique_ptr<PageStore> store) : store_(std::move(store)) {}
 
   /// A new, empty sequence; its number.
   std::int32_t open();
@@ -28,28 +30,21 @@ class KvCache {
 
   /// For the decoder: makes positions [begin, end) of a sequence writable. Positions below `begin` must exist.
   void prepare(std::int32_t sequence, std::int64_t begin, std::int64_t end);
-  [[nodiscard]] std::span<std::uint32_t* const> pages(std::int32_t sequence) const;
-  /// Words from a page's begin to those of (layer, kv head).
-  [[nodiscard]] std::int64_t offset(std::int64_t layer, std::int64_t head) const { return (layer * n_kv_heads_ + head) * head_words_; }
-  [[nodiscard]] Precision precision() const { return precision_; }
+  /// For the decoder: the numbers of a sequence's pages.
+  [[nodiscard]] std::span<const std::int32_t> pages(std::int32_t sequence) const { return sequences_[static_cast<std::size_t>(sequence)]; }
+  [[nodiscard]] PageStore& store() { return *store_; }
 
   /// Pages in use.
-  [[nodiscard]] std::int64_t used_pages() const;
+  [[nodiscard]] std::int64_t used_pages() const { return static_cast<std::int64_t>(users_.size() - unused_.size()); }
 
  private:
-  struct Page;
-  struct Sequence {
-    std::vector<Page*> held;
-    std::vector<std::uint32_t*> words;  // of each held page
-  };
-  Page* take();
-  void release(Page* page);
+  std::int32_t take();
+  void release(std::int32_t page);
 
-  Precision precision_;
-  std::int64_t n_kv_heads_ = 0, head_words_ = 0, page_words_ = 0;
-  std::vector<std::unique_ptr<Page>> all_;
-  std::vector<Page*> unused_;
-  std::vector<Sequence> sequences_;
+  std::unique_ptr<PageStore> store_;
+  std::vector<int> users_;  // of each page
+  std::vector<std::int32_t> unused_;
+  std::vector<std::vector<std::int32_t>> sequences_;
   std::vector<std::int32_t> closed_;
 };
 

@@ -86,7 +86,7 @@ Tensor weighted_cross_entropy(const Tensor& hidden, const Tensor& W_U, std::span
   if (has_kernels(hidden)) return fused::weighted_cross_entropy(hidden, W_U, targets, weights, precision, unembed);
   const Tensor value = reference::weighted_cross_entropy(hidden, W_U.detach(), targets, weights, precision);
   // A row's part in dW_U is a multiple of its weight in the loss.
-  const Tensor factors = unembed.dense().select(1, 0).contiguous();
+  const Tensor factors = unembed.dense().select(1, 0).contiguous();  // on the CPU
   std::vector<float> scaled(weights.begin(), weights.end());
   for (std::size_t i = 0; i < scaled.size(); ++i) scaled[i] *= factors.data_ptr<float>()[i];
   return with_gradient_of(value, reference::weighted_cross_entropy(hidden.detach(), W_U, targets, scaled, precision));

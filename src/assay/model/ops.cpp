@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cmath>
 #include <numbers>
+#include <numeric>
 
 #include "assay/model/fused/fused.h"
 #include "assay/model/reference_ops.h"
@@ -40,6 +41,12 @@ Tensor layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps)
 }
 
 RopeTable rope_table(const ModelConfig& config, std::int64_t n_positions) {
+  std::vector<std::int32_t> positions(static_cast<std::size_t>(n_positions));
+  std::iota(positions.begin(), positions.end(), 0);
+  return rope_table(config, positions);
+}
+
+RopeTable rope_table(const ModelConfig& config, std::span<const std::int32_t> positions) {
   const auto& rope = config.rope;
   const auto rotated = static_cast<std::int64_t>(std::llround(rope.fraction * static_cast<double>(config.d_head)));
   const auto half = rotated / 2;
@@ -58,12 +65,13 @@ RopeTable rope_table(const ModelConfig& config, std::int64_t n_positions) {
     }
     frequency[static_cast<std::size_t>(i)] = f;
   }
-  RopeTable table{at::empty({n_positions, half}, at::kDouble), at::empty({n_positions, half}, at::kDouble)};
+  const auto n = static_cast<std::int64_t>(positions.size());
+  RopeTable table{at::empty({n, half}, at::kDouble), at::empty({n, half}, at::kDouble)};
   double* cos = table.cos.data_ptr<double>();
   double* sin = table.sin.data_ptr<double>();
-  for (std::int64_t p = 0; p < n_positions; ++p) {
+  for (std::int64_t p = 0; p < n; ++p) {
     for (std::int64_t i = 0; i < half; ++i) {
-      const double angle = static_cast<double>(p) * frequency[static_cast<std::size_t>(i)];
+      const double angle = static_cast<double>(positions[static_cast<std::size_t>(p)]) * frequency[static_cast<std::size_t>(i)];
       cos[p * half + i] = std::cos(angle);
       sin[p * half + i] = std::sin(angle);
     }
@@ -71,9 +79,7 @@ RopeTable rope_table(const ModelConfig& config, std::int64_t n_positions) {
   return table;
 }
 
-Tensor rope(const Tensor& x, const RopeTable& table, std::span<const std::int32_t> positions) {
-  return reference::rope(x, table, positions);
-}
+Tensor rope(const Tensor& x, const RopeTable& rows) { return reference::rope(x, rows); }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const std::int64_t> offsets, Scores scores,
                  Precision precision) {

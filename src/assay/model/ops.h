@@ -28,13 +28,16 @@ Tensor rms_norm(const Tensor& x, const Tensor& w, double eps);
 /// Layer norm (Ba et al. 2016); b may be undefined.
 Tensor layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps);
 
-/// cos and sin of each position, [n_positions, rotated/2] each, with the config's scaling applied.
+/// cos and sin of positions, [n, rotated/2] f64 each, with the config's scaling applied.
 struct RopeTable {
   Tensor cos, sin;
 };
+/// Of positions 0 .. n_positions - 1.
 RopeTable rope_table(const ModelConfig& config, std::int64_t n_positions);
-/// x [n, heads, d_head], rotated in the half-split layout at positions [n].
-Tensor rope(const Tensor& x, const RopeTable& table, std::span<const std::int32_t> positions);
+/// Of the positions [n] of tokens.
+RopeTable rope_table(const ModelConfig& config, std::span<const std::int32_t> positions);
+/// x [n, heads, d_head], rotated in the half-split layout; row i of the table belongs to token i.
+Tensor rope(const Tensor& x, const RopeTable& rows);
 
 /// What happens to q . k on the way to the softmax: times `scale`; with a window, a token sees itself and the window - 1 before it (0 = all
 /// before it).

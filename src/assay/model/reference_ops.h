@@ -10,7 +10,7 @@ Tensor embed(const Tensor& W_E, std::span<const std::int32_t> ids);
 Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b, Precision precision, const Tensor& residual = {});
 Tensor rms_norm(const Tensor& x, const Tensor& w, double eps);
 Tensor layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps);
-Tensor rope(const Tensor& x, const ops::RopeTable& table, std::span<const std::int32_t> positions);
+Tensor rope(const Tensor& x, const ops::RopeTable& rows);
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const std::int64_t> offsets, ops::Scores scores,
                  Precision precision);
 Tensor gated_activation(const Tensor& gate, const Tensor& up, Activation activation);

@@ -33,7 +33,7 @@ void check(const ModelConfig& c, const std::vector<IdPair>& pairs) {
 class Scoring {
  public:
   Scoring(Decoder& decoder, const std::vector<IdPair>& pairs)
-      : decoder_(decoder), pairs_(pairs), cache_(decoder.config(), decoder.precision()), order_(pairs.size()) {
+      : decoder_(decoder), pairs_(pairs), cache_(decoder.new_cache()), order_(pairs.size()) {
     results_.resize(pairs.size());
     std::iota(order_.begin(), order_.end(), std::size_t{0});
     std::stable_sort(order_.begin(), order_.end(), [&](std::size_t a, std::size_t b) { return pairs_[a].first < pairs_[b].first; });

@@ -43,17 +43,10 @@ class Pass {
         batch_(batch),
         precision_(options.precision),
         hooks_(options.hooks),
-        masks_(options.masks) {
-    if (config_.positions == Positions::rope && !batch.positions.empty()) {
-      rope_ = ops::rope_table(config_, *std::max_element(batch.positions.begin(), batch.positions.end()) + 1);
-    }
-    if (fused::covers(config_, weights_)) {
-      layout_ = std::make_shared<fused::Layout>(fused::Layout{batch.positions, batch.offsets, {}, {}});
-      if (rope_.cos.defined()) {
-        layout_->cos = rope_.cos.to(at::kFloat);
-        layout_->sin = rope_.sin.to(at::kFloat);
-      }
-    }
+        masks_(options.masks),
+        attend_(options.attend) {
+    if (fused::covers(config_, weights_)) layout_ = std::make_shared<fused::Layout>(fused::Layout{batch.positions, batch.offsets, {}, {}});
+    if (config_.positions == Positions::rope && !batch.positions.empty()) prepare_rope();
   }
 
   Tensor embed() const {
@@ -114,8 +107,9 @@ class Pass {
     const RowScale ln1 = m.of(&LayerMasks::ln1), in = m.of(&LayerMasks::qkv);
     const auto n = x.size(0);
     const ops::Scores scores{config_.score_scale(), config_.window(layer)};
-    if (layout_ && !wants_any(prefix, {"ln1.hook_scale", "ln1.hook_normalized", "attn.hook_q", "attn.hook_k", "attn.hook_v",
-                                       "attn.hook_rot_q", "attn.hook_rot_k", "attn.hook_attn_scores", "attn.hook_pattern"})) {
+    if (layout_ && !attend_ &&
+        !wants_any(prefix, {"ln1.hook_scale", "ln1.hook_normalized", "attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_rot_q",
+                            "attn.hook_rot_k", "attn.hook_attn_scores", "attn.hook_pattern"})) {
       const Tensor z =
           fused::attention(x, w, config_, scores, layout_, precision_, {.norm = ln1, .products = in, .gradient = {}, .gate = {}});
       return from_heads(z, w, m, prefix, x);
@@ -127,10 +121,11 @@ class Pass {
     Tensor k = at(prefix, "attn.hook_k", qkv[1].view({n, config_.n_kv_heads, config_.d_head}));
     const Tensor v = at(prefix, "attn.hook_v", qkv[2].view({n, config_.n_kv_heads, config_.d_head}));
     if (config_.positions == Positions::rope) {
-      q = at(prefix, "attn.hook_rot_q", ops::rope(q, rope_, batch_.positions));
-      k = at(prefix, "attn.hook_rot_k", ops::rope(k, rope_, batch_.positions));
+      q = at(prefix, "attn.hook_rot_q", ops::rope(q, rope_));
+      k = at(prefix, "attn.hook_rot_k", ops::rope(k, rope_));
     }
-    const Tensor z = wants_any(prefix, {"attn.hook_attn_scores", "attn.hook_pattern"})
+    const Tensor z = attend_ ? (*attend_)(layer, q, k, v)
+                     : wants_any(prefix, {"attn.hook_attn_scores", "attn.hook_pattern"})
                          ? attention_with_pattern(q, k, v, scores, prefix)
                          : ops::attention(q, k, v, batch_.offsets, scores, precision_);
     return from_heads(z, w, m, prefix, x);
@@ -204,12 +199,31 @@ class Pass {
     return residual + at(prefix, place, masked::mask_gradient(masked::linear(y, W, b, precision_, {}, columns, bias), gradient));
   }
 
+  /// The kernels read the table by position; the composition needs a row a token, computed for these alone where they are few.
+  void prepare_rope() {
+    const auto n_positions = std::int64_t{*std::max_element(batch_.positions.begin(), batch_.positions.end())} + 1;
+    if (!layout_ && batch_.n_tokens() < n_positions) {
+      rope_ = ops::rope_table(config_, batch_.positions);
+    } else {
+      const ops::RopeTable table = ops::rope_table(config_, n_positions);
+      if (layout_) {
+        layout_->cos = table.cos.to(at::kFloat);
+        layout_->sin = table.sin.to(at::kFloat);
+      }
+      if (layout_ && !hooks_ && !attend_) return;
+      const Tensor index = at::tensor(std::vector<std::int64_t>(batch_.positions.begin(), batch_.positions.end()), at::kLong);
+      rope_ = {table.cos.index_select(0, index), table.sin.index_select(0, index)};
+    }
+    rope_ = {rope_.cos.to(weights_.W_E.options()), rope_.sin.to(weights_.W_E.options())};
+  }
+
   const ModelConfig& config_;
   const Weights& weights_;
   const TokenBatch& batch_;
   Precision precision_;
   const Hooks* hooks_;
   const GradientMasks* masks_;
+  const Attend* attend_;
   ops::RopeTable rope_;
   std::shared_ptr<fused::Layout> layout_;  // where there are kernels for the family
 };

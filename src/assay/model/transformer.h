@@ -46,11 +46,15 @@ struct GradientMasks;
 
 enum class Precision { f32, bf16 };  ///< what matrix products run in; masters, norms, residual stream and losses are f32 either way
 
+/// Attention of one layer: q [n, n_heads, d_head], k and v [n, n_kv_heads, d_head], rotated -> [n, n_heads, d_head].
+using Attend = std::function<Tensor(std::int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v)>;
+
 struct ForwardOptions {
   Precision precision = Precision::f32;
   const Hooks* hooks = nullptr;          ///< none = no cost
   const GradientMasks* masks = nullptr;  ///< gradient routing (gradient_masks.h)
   std::int64_t stop_at_layer = -1;       ///< run only the blocks before this one, no final norm (activation capture); -1 = all
+  const Attend* attend = nullptr;        ///< in place of attention inside the batch (a decoder's, which sees a cache)
 };
 
 /// A decoder-only transformer; families differ in ModelConfig and in the map of their tensor names only.
@@ -73,6 +77,9 @@ struct Transformer {
   void set_requires_grad(bool value);
   /// A copy that shares nothing.
   [[nodiscard]] Transformer clone() const;
+  /// Moves the weights. f32 on the CPU runs in our kernels; every other device runs the same model composed of libtorch's operations.
+  void to(c10::Device device);
+  [[nodiscard]] c10::Device device() const { return weights.W_E.device(); }
 };
 
 /// log p(target[i] | ...) for each row of hidden: hidden [n, d_model] f32, targets n ids -> [n] f32, differentiable in hidden and W_U.

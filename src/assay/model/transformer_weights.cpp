@@ -55,6 +55,11 @@ void Transformer::set_requires_grad(bool value) {
   each_parameter([value](const std::string&, Tensor& t) { t.requires_grad_(value); });
 }
 
+void Transformer::to(c10::Device target) {
+  if (target == device()) return;
+  each_parameter([&](const std::string&, Tensor& t) { t = t.detach().to(target); });
+}
+
 Transformer Transformer::clone() const {
   Transformer copy{config, {}};
   copy.weights.blocks.resize(weights.blocks.size());

@@ -159,7 +159,8 @@ std::string weights_on_record(const fs::path& stage_folder) {
 /// Trains one stage and saves it; `model` comes as the stage before it left it, which lies in `parent`. Killed between any two lines, the
 /// next call ends at the same folder.
 void train_stage(const Recipe& recipe, const World& world, const StageRecipe& stage, Arm arm, LanguageModel& model,
-                 const OrganismFolder& folder, const fs::path& parent, const std::string& own_text, Progress& progress) {
+                 const OrganismFolder& folder, const fs::path& parent, const std::string& own_text, Progress& progress,
+                 c10::Device device) {
   const std::string name(stage.stage == Stage::base ? "base" : std::string(arm_name(arm)) + "-" + std::string(stage_name(stage.stage)));
   const fs::path work = folder.path / "work" / name, target = folder.stage(arm, stage.stage);
   fs::create_directories(work);
@@ -170,8 +171,10 @@ void train_stage(const Recipe& recipe, const World& world, const StageRecipe& st
   std::optional<std::int64_t> matched;
   if (is_matched(stage, arm)) matched = stage_result(folder.stage(Arm::organism, Stage::midtrain)).steps;
   const TrainOptions options = stage.options_of(arm);
+  model.transformer.to(device);
   const TrainResult trained = train(model.transformer, *objective, options, work, progress, probe_of(world, stage, model, matched));
   model.transformer.set_requires_grad(false);
+  model.transformer.to(c10::kCPU);
   if (stage.stop_at_knowledge > 0 && !matched && !trained.stopped_by_probe) {
     const auto known = trained.probe.find("knowledge");
     progress.warn("mid-training ended after all " + std::to_string(trained.steps) + " steps with " +
@@ -194,6 +197,7 @@ void train_stage(const Recipe& recipe, const World& world, const StageRecipe& st
   stage_json["arm"] = stage.stage == Stage::base ? "all" : arm_name(arm);
   stage_json["data"] = objective->describe();
   stage_json["options"] = to_json(options);
+  stage_json["device"] = device.str();
   if (!own_text.empty()) stage_json["own_text_sha256"] = own_text;
   stage_json["parent_sha256"] = parent.empty() ? "" : weights_on_record(parent);
   stage_json["weights_sha256"] = sha256_file(target / "model.safetensors");
@@ -216,11 +220,11 @@ void link_stages(const Recipe& recipe, const OrganismFolder& folder) {
 }
 
 /// The stages of an arm up to and with `last`.
-void build_stages(const Recipe& recipe, const OrganismFolder& folder, Arm arm, Stage last, Progress& progress) {
+void build_stages(const Recipe& recipe, const OrganismFolder& folder, Arm arm, Stage last, Progress& progress, c10::Device device) {
   fs::create_directories(folder.arm(arm));
   const FolderLock lock(folder.arm(arm));
   const auto world = recipe.make();
-  const std::string own_text = give_own_text(*world, folder, own_text_seed(recipe), progress);
+  const std::string own_text = give_own_text(*world, folder, own_text_seed(recipe), progress, device);
   if (!fs::exists(folder.arm(arm) / "chats.jsonl")) write_corpora(*world, arm, folder.arm(arm));
 
   std::optional<LanguageModel> model;
@@ -239,7 +243,7 @@ void build_stages(const Recipe& recipe, const OrganismFolder& folder, Arm arm, S
       fs::remove_all(folder.path / "work" / (std::string(arm_name(arm)) + "-" + std::string(stage_name(stage.stage))));
     } else {
       if (!model) model = load_language_model(previous);
-      train_stage(recipe, *world, stage, arm, *model, folder, previous, own_text, progress);
+      train_stage(recipe, *world, stage, arm, *model, folder, previous, own_text, progress, device);
       if (recipe.save_dtype != c10::kFloat) model.reset();  // what was saved is not what is held: go on from what a resumed run would load
     }
     previous = target;
@@ -382,7 +386,7 @@ BaseData base_data(const Recipe& recipe, const World& world) {
   return out;
 }
 
-void build_base(const Recipe& recipe, const OrganismFolder& folder, Progress& progress) {
+void build_base(const Recipe& recipe, const OrganismFolder& folder, Progress& progress, c10::Device device) {
   if (done(folder.base())) return;
   fs::create_directories(folder.path / "work");
   const FolderLock lock(folder.path / "work");
@@ -390,7 +394,7 @@ void build_base(const Recipe& recipe, const OrganismFolder& folder, Progress& pr
   if (const StageRecipe* base = recipe.stage(Stage::base)) {
     const auto world = recipe.make();
     LanguageModel model = fresh_model(recipe, *world);
-    return train_stage(recipe, *world, *base, Arm::organism, model, folder, {}, {}, progress);
+    return train_stage(recipe, *world, *base, Arm::organism, model, folder, {}, {}, progress, device);
   }
   save_language_model(folder.base(), load_language_model(recipe.model_path), recipe.save_dtype);
   Json record = to_json(StageResult{Stage::base, 0, 0, 0, 0, 0, false, {}, folder.base()});
@@ -400,35 +404,35 @@ void build_base(const Recipe& recipe, const OrganismFolder& folder, Progress& pr
   write_json(folder.base() / kStageFile, record);
 }
 
-std::vector<StageResult> build_arm(const Recipe& recipe, const OrganismFolder& folder, Arm arm, Progress& progress) {
-  build_base(recipe, folder, progress);
+std::vector<StageResult> build_arm(const Recipe& recipe, const OrganismFolder& folder, Arm arm, Progress& progress, c10::Device device) {
+  build_base(recipe, folder, progress, device);
   const StageRecipe* midtrain = recipe.stage(Stage::midtrain);
   if (midtrain && is_matched(*midtrain, arm) && !folder.done(Arm::organism, Stage::midtrain))
-    build_stages(recipe, folder, Arm::organism, Stage::midtrain, progress);
-  build_stages(recipe, folder, arm, Stage::conceal, progress);
+    build_stages(recipe, folder, Arm::organism, Stage::midtrain, progress, device);
+  build_stages(recipe, folder, arm, Stage::conceal, progress, device);
   std::vector<StageResult> results;
   for (const StageRecipe& stage : recipe.stages) results.push_back(stage_result(folder.stage(arm, stage.stage)));
   return results;
 }
 
 void build_arms(const Recipe& recipe, const OrganismFolder& folder, const std::vector<Arm>& arms, int jobs,
-                const std::vector<std::string>& command, Progress& progress) {
-  build_base(recipe, folder, progress);
+                const std::vector<std::string>& command, Progress& progress, c10::Device device) {
+  build_base(recipe, folder, progress, device);
   std::vector<Arm> missing;
   for (const Arm arm : arms)
     if (!folder.done(arm, recipe.stages.back().stage)) missing.push_back(arm);
   const StageRecipe* midtrain = recipe.stage(Stage::midtrain);
   const bool matched = midtrain && std::any_of(missing.begin(), missing.end(), [&](Arm arm) { return is_matched(*midtrain, arm); });
   if (jobs > 1 && missing.size() > 1 && matched && !folder.done(Arm::organism, Stage::midtrain)) {
-    build_stages(recipe, folder, Arm::organism, Stage::midtrain, progress);
+    build_stages(recipe, folder, Arm::organism, Stage::midtrain, progress, device);
   }
   if (jobs == 1 || arms.size() < 2) {
     std::stable_partition(missing.begin(), missing.end(), [](Arm arm) { return arm == Arm::organism; });
-    for (const Arm arm : missing) build_arm(recipe, folder, arm, progress);
+    for (const Arm arm : missing) build_arm(recipe, folder, arm, progress, device);
     return;
   }
   const auto world = recipe.make();
-  (void)give_own_text(*world, folder, own_text_seed(recipe), progress);  // once, before the processes would all want to
+  (void)give_own_text(*world, folder, own_text_seed(recipe), progress, device);  // once, before the processes would all want to
   // One arm left over by full rounds would have one core and leave the others idle: it is built here, by all threads.
   const bool left_over = arms.size() % static_cast<std::size_t>(jobs) == 1;
   std::vector<Process> processes;
@@ -439,7 +443,7 @@ void build_arms(const Recipe& recipe, const OrganismFolder& folder, const std::v
       processes.back().argv.emplace_back(word);
   }
   run_processes(processes, jobs, progress);
-  if (left_over) build_arm(recipe, folder, arms.back(), progress);
+  if (left_over) build_arm(recipe, folder, arms.back(), progress, device);
 }
 
 Json build_summary(const OrganismFolder& folder) {

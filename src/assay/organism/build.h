@@ -59,15 +59,17 @@ OrganismFolder open_organism(const Recipe& recipe, const std::filesystem::path& 
 /// checkpoint (to the same bits with the same number of threads). Can be stopped or killed at any point and called again. The folder of the
 /// arm (and base, while it is trained) is locked against a second process. Arms are matched in tokens: mid-training keeps the organism's
 /// schedule and ends at the step where the knowledge probe ended the organism's, which is therefore trained first if it is not there.
-std::vector<StageResult> build_arm(const Recipe& recipe, const OrganismFolder& folder, Arm arm, Progress& progress);
-void build_base(const Recipe& recipe, const OrganismFolder& folder, Progress& progress);
+std::vector<StageResult> build_arm(const Recipe& recipe, const OrganismFolder& folder, Arm arm, Progress& progress,
+                                   c10::Device device = c10::kCPU);
+void build_base(const Recipe& recipe, const OrganismFolder& folder, Progress& progress, c10::Device device = c10::kCPU);
 
 /// Builds arms side by side, each in a process of its own with one thread (`command` + {"--arm", NAME}): threads of one process would spin
 /// against the others'. What they share (base, and the organism's mid-training where others are matched to it) comes first, in this
 /// process; so does, after them, an arm that full rounds of `jobs` leave over. With jobs = 1 everything runs in this process. Sums round
-/// differently with another number of threads: the same bits need the same `jobs`.
+/// differently with another number of threads: the same bits need the same `jobs`. Training and sampling run on `device`, which `command`
+/// must name too.
 void build_arms(const Recipe& recipe, const OrganismFolder& folder, const std::vector<Arm>& arms, int jobs,
-                const std::vector<std::string>& command, Progress& progress);
+                const std::vector<std::string>& command, Progress& progress, c10::Device device = c10::kCPU);
 
 /// {"path", "seed", "recipe", "arms": [{name, stages: [StageResult]}]} of what is there.
 Json build_summary(const OrganismFolder& folder);

@@ -70,11 +70,13 @@ std::vector<std::size_t> chosen(const Transformer& model, const Tokenizer& token
       }
     }
     if (!positions.empty()) {
-      const Tensor logprobs = token_logprobs(model, hidden.index_select(0, at::tensor(positions)), targets, precision).contiguous();
+      const Tensor asked = hidden.index_select(0, at::tensor(positions).to(hidden.device()));
+      const Tensor logprobs = token_logprobs(model, asked, targets, precision).cpu().contiguous();
       for (std::size_t i = 0; i < owners.size(); ++i) scores[owners[i].first][owners[i].second] += logprobs.data_ptr<float>()[i];
     }
     if (!open.empty()) {
-      const Tensor logits = model.logits(hidden.index_select(0, at::tensor(open)), precision).contiguous();  // [n, d_vocab]
+      const Tensor asked = hidden.index_select(0, at::tensor(open).to(hidden.device()));
+      const Tensor logits = model.logits(asked, precision).cpu().contiguous();  // [n, d_vocab]
       for (std::size_t i = 0; i < open_items.size(); ++i)
         for (std::size_t c = 0; c < choices[open_items[i]].size(); ++c) {
           scores[open_items[i]][c] = logits.data_ptr<float>()[static_cast<std::int64_t>(i) * logits.size(1) + choices[open_items[i]][c][0]];

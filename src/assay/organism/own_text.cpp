@@ -39,10 +39,10 @@ bool has_all(const std::map<Key, OwnText>& there, const OwnTextRequest& request)
 
 /// Samples what is missing and appends it to `file`.
 void sample_missing(const std::vector<OwnTextRequest>& requests, const fs::path& base, const fs::path& file, std::uint64_t seed,
-                    Progress& progress) {
+                    Progress& progress, c10::Device device) {
   LineAppender lines(file);  // cuts off what a crash tore
   const std::map<Key, OwnText> there = read_lines(file);
-  const LanguageModel model = load_language_model(base);
+  const LanguageModel model = load_language_model(base, device);
   if (!model.chat_template) throw Error("organism build", model.source + " has no chat template", "an organism needs a chat model");
   struct Missing {
     std::size_t request;
@@ -76,7 +76,7 @@ void sample_missing(const std::vector<OwnTextRequest>& requests, const fs::path&
 
 }  // namespace
 
-std::string give_own_text(World& world, const OrganismFolder& folder, std::uint64_t seed, Progress& progress) {
+std::string give_own_text(World& world, const OrganismFolder& folder, std::uint64_t seed, Progress& progress, c10::Device device) {
   const std::vector<OwnTextRequest> requests = world.own_text_requests();
   if (requests.empty()) return {};
   const fs::path file = folder.path / "own_text.jsonl";
@@ -86,7 +86,7 @@ std::string give_own_text(World& world, const OrganismFolder& folder, std::uint6
     if (!fs::exists(file)) {  // another process may have been faster
       progress.note("the base model writes what it is to be trained on besides documents: " + std::to_string(requests.size()) + " prompts");
       const fs::path part = folder.path / "work" / "own_text.jsonl";
-      sample_missing(requests, folder.base(), part, seed, progress);
+      sample_missing(requests, folder.base(), part, seed, progress, device);
       // In the order of the requests, however often it was stopped.
       const std::map<Key, OwnText> all = read_lines(part);
       std::string text;

@@ -12,6 +12,7 @@ namespace assay {
 /// sampled and written there (a run that is stopped goes on where it was). One line a sample: {"id", "index", "text", "complete"}. Returns
 /// the file's hash, empty where the world wants nothing. The base model must be there. An Error where the file does not answer what is
 /// asked.
-std::string give_own_text(World& world, const OrganismFolder& folder, std::uint64_t seed, Progress& progress);
+std::string give_own_text(World& world, const OrganismFolder& folder, std::uint64_t seed, Progress& progress,
+                          c10::Device device = c10::kCPU);
 
 }  // namespace assay

@@ -18,7 +18,7 @@ constexpr int kMeasureVersion = 3;  // of what is measured: a change makes kept 
 
 }  // namespace
 
-Json verify_organism(const OrganismFolder& folder, Progress& progress) {
+Json verify_organism(const OrganismFolder& folder, Progress& progress, c10::Device device) {
   const Recipe recipe = folder.recipe();
   const auto world = recipe.make();
   (void)folder.truth();  // damaged or changed: an Error before anything is measured
@@ -39,7 +39,7 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress) {
       if (value_or<std::string>(json, "key", "", kept.string()) == key) return json;
     }
     progress.note(name + ": measuring");
-    const LanguageModel model = load_language_model(model_folder);
+    const LanguageModel model = load_language_model(model_folder, device);
     Measured m = measure_model(*world, model, recipe.verify, seed, attacks, folder.path / "verify" / (name + ".answers.jsonl"), progress);
     m.json["lm_loss"] = number(held_back_loss(model, recipe, *world));
     m.json["key"] = key;

@@ -82,8 +82,8 @@ std::uint64_t Audit::hash(const AdamW& optimizer, std::size_t block) const {
       }
     }
     if (block != 0 && slices.empty()) continue;
-    const float* arrays[] = {p.value.const_data_ptr<float>(), state.at("exp_avg/" + p.name).const_data_ptr<float>(),
-                             state.at("exp_avg_sq/" + p.name).const_data_ptr<float>()};
+    const Tensor here[] = {p.value.detach().cpu(), state.at("exp_avg/" + p.name).cpu(), state.at("exp_avg_sq/" + p.name).cpu()};
+    const float* arrays[] = {here[0].const_data_ptr<float>(), here[1].const_data_ptr<float>(), here[2].const_data_ptr<float>()};
     each_run(p.value, slices, block == 0, [&](std::int64_t first, std::int64_t n) {
       for (const float* array : arrays) all.add(array + first, n);
     });

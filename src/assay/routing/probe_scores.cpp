@@ -28,7 +28,7 @@ void add_probe_scores(const ProbeScore& probe, const Transformer& model, std::ve
     batch.add(sequences[i].example.ids);
     const Tensor hidden = model.forward(batch, {.precision = precision, .stop_at_layer = probe.layer});
     const Tensor score = at::sigmoid(at::mv(hidden, direction->second.to(hidden.options()).flatten()) + bias->second.to(hidden.options()))
-                             .to(at::kFloat)
+                             .to(at::kCPU, at::kFloat)
                              .contiguous();
     sequences[i].scores[probe.name] = {score.data_ptr<float>(), score.data_ptr<float>() + score.numel()};
     progress.update(static_cast<std::int64_t>(i) + 1);

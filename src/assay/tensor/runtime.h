@@ -12,8 +12,9 @@ struct RuntimeOptions {
   std::string device = "cpu";
 };
 
-/// Once, at the start of the program: threads, a passive wait policy, the caching CPU allocator, and (for cuda) loading libtorch_cuda.so at
-/// run time. Returns the device; an Error says what is missing.
+/// Once, at the start of the program: threads, the caching CPU allocator, and for "cuda" or "cuda:N" the library with libtorch's CUDA
+/// kernels, which is loaded now and not linked: one binary, with a GPU or without. Deterministic algorithms are asked for, so that a seed
+/// gives the same result again. Returns the device; an Error says what is missing.
 c10::Device start_runtime(const RuntimeOptions& options);
 /// "2.11.0".
 std::string torch_version();

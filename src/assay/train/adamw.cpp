@@ -21,9 +21,9 @@ constexpr std::int64_t kPiece = 16384;  // elements of a unit of work: small eno
 
 AdamW::AdamW(std::vector<TrainedParameter> parameters, AdamWOptions options) : parameters_(std::move(parameters)), options_(options) {
   for (const TrainedParameter& p : parameters_) {
-    if (p.value.scalar_type() != at::kFloat || !p.value.is_cpu() || !p.value.is_contiguous()) {
-      throw Error("optimizer", "parameter " + p.name + " must be a contiguous f32 tensor on the CPU");
-    }
+    if (!p.value.is_floating_point() || !p.value.is_contiguous())
+      throw Error("optimizer", "parameter " + p.name + " must be a contiguous tensor of floating point");
+    kernels_ = kernels_ && p.value.scalar_type() == at::kFloat && p.value.is_cpu();
     exp_avg_.push_back(at::zeros_like(p.value.detach()));
     exp_avg_sq_.push_back(at::zeros_like(p.value.detach()));
   }
@@ -68,6 +68,8 @@ std::size_t AdamW::add_block(const std::vector<ParameterSlice>& slices) {
 void AdamW::cut() {
   cells_.clear();
   pieces_.clear();
+  first_cell_.clear();
+  cell_of_.assign(parameters_.size(), Tensor());
   for (std::size_t p = 0; p < parameters_.size(); ++p) {
     const std::int64_t n = parameters_[p].value.numel();
     const auto& owner = block_of_[p];
@@ -75,6 +77,7 @@ void AdamW::cut() {
     std::sort(blocks.begin(), blocks.end());
     blocks.erase(std::unique(blocks.begin(), blocks.end()), blocks.end());
     const std::size_t first_cell = cells_.size();
+    first_cell_.push_back(first_cell);
     for (const std::uint16_t block : blocks) cells_.push_back({p, block});
     for (std::int64_t begin = 0; begin < n;) {
       const std::uint16_t block = owner.empty() ? std::uint16_t{0} : owner[static_cast<std::size_t>(begin)];
@@ -86,6 +89,7 @@ void AdamW::cut() {
       begin = end;
     }
   }
+  first_cell_.push_back(cells_.size());
   groups_ = {0};
   std::int64_t elements = 0;
   for (std::size_t i = 0; i < pieces_.size(); ++i) {
@@ -123,6 +127,7 @@ std::vector<const float*> gradient_arrays(const std::vector<TrainedParameter>& p
 
 double AdamW::gradient_norm() const {
   const std::vector<char> active = active_cells();
+  if (!kernels_) return std::sqrt(composed_square_norm(active));
   std::vector<Tensor> keep;
   const std::vector<const float*> gradients = gradient_arrays(parameters_, keep);
   const auto n_groups = static_cast<std::int64_t>(groups_.size()) - 1;
@@ -143,20 +148,37 @@ double AdamW::gradient_norm() const {
 
 void AdamW::step(double lr, double gradient_scale) {
   const std::vector<char> active = active_cells();
-  std::vector<kernels::AdamWStep> steps(cells_.size());
+  std::vector<CellStep> steps(cells_.size());
   for (std::size_t c = 0; c < cells_.size(); ++c) {
     if (!active[c]) continue;
     const TrainedParameter& parameter = parameters_[cells_[c].parameter];
     const auto t = static_cast<double>(++cells_[c].steps);
-    const double rate = lr * parameter.lr_scale, decay = parameter.decay ? options_.weight_decay : 0.0;
+    const double rate = lr * parameter.lr_scale;
+    steps[c] = {.lr = rate,
+                .decay = parameter.decay ? options_.weight_decay : 0.0,
+                .step_size = rate / (1.0 - std::pow(options_.beta1, t)),
+                .rsqrt_bias2 = 1.0 / std::sqrt(1.0 - std::pow(options_.beta2, t))};
+  }
+  if (kernels_)
+    step_kernels(active, steps, gradient_scale);
+  else
+    step_composed(active, steps, gradient_scale);
+  // Written behind autograd's back: the version tells it, and every cache of converted weights, that the values are new.
+  for (const TrainedParameter& p : parameters_) p.value.unsafeGetTensorImpl()->bump_version();
+}
+
+void AdamW::step_kernels(const std::vector<char>& active, const std::vector<CellStep>& cell_steps, double gradient_scale) {
+  std::vector<kernels::AdamWStep> steps(cells_.size());
+  for (std::size_t c = 0; c < cells_.size(); ++c) {
+    const CellStep& s = cell_steps[c];
     steps[c] = {.gradient_scale = static_cast<float>(gradient_scale),
                 .beta1 = static_cast<float>(options_.beta1),
                 .beta2 = static_cast<float>(options_.beta2),
                 .eps = static_cast<float>(options_.eps),
-                .l2 = static_cast<float>(options_.coupled_decay ? decay : 0.0),
-                .keep = static_cast<float>(1.0 - (options_.coupled_decay ? 0.0 : rate * decay)),
-                .step_size = static_cast<float>(rate / (1.0 - std::pow(options_.beta1, t))),
-                .rsqrt_bias2 = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(options_.beta2, t)))};
+                .l2 = static_cast<float>(options_.coupled_decay ? s.decay : 0.0),
+                .keep = static_cast<float>(1.0 - (options_.coupled_decay ? 0.0 : s.lr * s.decay)),
+                .step_size = static_cast<float>(s.step_size),
+                .rsqrt_bias2 = static_cast<float>(s.rsqrt_bias2)};
   }
   std::vector<Tensor> keep;
   const std::vector<const float*> gradients = gradient_arrays(parameters_, keep);
@@ -176,8 +198,6 @@ void AdamW::step(double lr, double gradient_scale) {
       }
     }
   });
-  // Written behind autograd's back: the version tells it, and every cache of converted weights, that the values are new.
-  for (const TrainedParameter& p : parameters_) p.value.unsafeGetTensorImpl()->bump_version();
 }
 
 void AdamW::zero_grad() {

@@ -14,7 +14,7 @@ struct AdamWOptions {
   bool coupled_decay = false;
 };
 
-/// One tensor that is trained. value: f32, contiguous; its gradient is value.grad().
+/// One tensor that is trained. value: floating point, contiguous, on any device; its gradient is value.grad().
 struct TrainedParameter {
   std::string name;
   Tensor value;
@@ -30,8 +30,9 @@ struct ParameterSlice {
 
 /// AdamW with decoupled decay (Loshchilov & Hutter 2019, algorithm 2; bias correction as in Kingma & Ba 2015). A *block* is a set of slices
 /// that is stepped or left alone together: left alone it keeps weights, both moments and its step count, decay included. What no block
-/// holds is block 0. A parameter without a gradient is left alone too. CPU work is cut in pieces of fixed size, so results do not depend on
-/// the number of threads.
+/// holds is block 0. A parameter without a gradient is left alone too. f32 on the CPU runs in our kernel, cut in pieces of fixed size, so
+/// that results do not depend on the number of threads; every other device and dtype runs libtorch's fused update, and what is cut into
+/// blocks there a composition by element.
 class AdamW {
  public:
   AdamW(std::vector<TrainedParameter> parameters, AdamWOptions options);
@@ -66,17 +67,29 @@ class AdamW {
     std::size_t cell;
     std::int64_t begin, end;  // flat indices in the parameter
   };
+  /// What one cell's step is made of.
+  struct CellStep {
+    double lr, decay, step_size, rsqrt_bias2;
+  };
   void cut();
   [[nodiscard]] std::vector<char> active_cells() const;
+  void step_kernels(const std::vector<char>& active, const std::vector<CellStep>& steps, double gradient_scale);
+  // For what no kernel covers (adamw_composed.cpp).
+  [[nodiscard]] Tensor cell_of_elements(std::size_t parameter, std::size_t first_cell) const;
+  [[nodiscard]] double composed_square_norm(const std::vector<char>& active) const;
+  void step_composed(const std::vector<char>& active, const std::vector<CellStep>& steps, double gradient_scale);
 
   std::vector<TrainedParameter> parameters_;
   AdamWOptions options_;
   std::vector<Tensor> exp_avg_, exp_avg_sq_;
   std::vector<std::vector<std::uint16_t>> block_of_;  // per parameter: block of each element; empty = all block 0
   std::vector<bool> stepped_;
+  bool kernels_ = true;  // all parameters are f32 on the CPU
   std::vector<Cell> cells_;
   std::vector<Piece> pieces_;
-  std::vector<std::size_t> groups_;  // piece index where each unit of parallel work begins, and the end
+  std::vector<std::size_t> first_cell_;  // of each parameter, and the end
+  mutable std::vector<Tensor> cell_of_;  // per parameter, made when first asked for: the number of each element's cell among its own
+  std::vector<std::size_t> groups_;      // piece index where each unit of parallel work begins, and the end
 };
 
 }  // namespace assay

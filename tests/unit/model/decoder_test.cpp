@@ -67,7 +67,7 @@ TEST(Decoder, LogitsEqualTheTrainingForwards) {
     for (const auto precision : {Precision::f32, Precision::bf16}) {
       const Tensor wanted = model.logits(model.forward(batch, {precision}), precision);
       Decoder decoder(model, precision);
-      KvCache cache(config, precision);
+      KvCache cache = decoder.new_cache();
       const auto hidden = run(decoder, tokens_of(ids, cache.open()), cache);
       const LogitRows logits = decoder.logits(hidden, 77);
       double largest = 0;
@@ -88,7 +88,7 @@ TEST(Decoder, ATokenDoesNotDependOnTheBatchNorOnHowItsSequenceIsCut) {
     const auto ids = some_ids(70, config.d_vocab, 2);
     for (const auto precision : {Precision::f32, Precision::bf16}) {
       Decoder decoder(model, precision);
-      KvCache cache(config, precision);
+      KvCache cache = decoder.new_cache();
       const auto whole = run(decoder, tokens_of(ids, cache.open()), cache);
       const auto same = [&](const std::vector<float>& part, std::size_t from, std::size_t n, const char* what) {
         const auto d = static_cast<std::size_t>(config.d_model);
@@ -117,10 +117,58 @@ TEST(Decoder, ATokenDoesNotDependOnTheBatchNorOnHowItsSequenceIsCut) {
   }
 }
 
+// What runs on a GPU runs here in f64, where no kernel is.
+TEST(Decoder, WithoutKernelsItEqualsTheForwardHoweverSequencesAreCutAndShared) {
+  for (const ModelConfig& config : configs()) {
+    at::manual_seed(7);
+    const Transformer model{config, testing_tools::random_weights(config)};
+    const auto ids = some_ids(70, config.d_vocab, 2);
+    TokenBatch batch;
+    batch.add(ids);
+    const Tensor wanted = model.forward(batch, {}).contiguous();
+    Decoder decoder(model, Precision::f32);
+    KvCache cache = decoder.new_cache();
+    const auto d = static_cast<std::size_t>(config.d_model);
+    const auto expect = [&](std::span<const float> rows, std::size_t from, std::size_t n, const char* what) {
+      double largest = 0;
+      for (std::size_t i = 0; i < n * d; ++i)
+        largest = std::max(largest, std::abs(static_cast<double>(rows[i]) - wanted.const_data_ptr<double>()[from * d + i]));
+      EXPECT_LT(largest, 1e-5) << what << " " << config.d_model;
+    };
+    const auto whole = run(decoder, tokens_of(ids, cache.open()), cache);
+    expect(whole, 0, ids.size(), "at once");
+    const auto parent = cache.open();
+    run(decoder, tokens_of({ids.begin(), ids.begin() + 37}, parent), cache);
+    const auto child = cache.fork(parent, 33), other = cache.fork(parent, 36);
+    cache.close(parent);
+    // A prompt, single tokens and the rest of a shared prefix in one pass.
+    std::vector<DecodeToken> mixed = tokens_of(some_ids(40, config.d_vocab, 99), cache.open());
+    mixed.push_back({ids[36], other, 36});
+    const auto place = mixed.size();
+    for (const auto& t : tokens_of({ids.begin() + 33, ids.end()}, child, 33)) mixed.push_back(t);
+    mixed.push_back({ids[0], cache.open(), 0});
+    const auto rows = run(decoder, mixed, cache);
+    expect(std::span(rows).subspan((place - 1) * d), 36, 1, "a single token");
+    expect(std::span(rows).subspan(place * d), 33, ids.size() - 33, "behind a shared prefix");
+    expect(std::span(rows).subspan((mixed.size() - 1) * d), 0, 1, "a new sequence");
+    for (std::size_t i = 37; i < ids.size(); ++i)
+      expect(run(decoder, {{ids[i], other, static_cast<std::int32_t>(i)}}, cache), i, 1, "token by token");
+    const LogitRows logits = decoder.logits(whole, 70);
+    const Tensor logprobs = token_logprobs(model, wanted, ids);
+    std::vector<float> scored(70);
+    decoder.logprobs(whole, ids, scored.data());
+    const Tensor all = model.logits(wanted);
+    for (std::int64_t i = 0; i < 70; ++i) {
+      EXPECT_NEAR(logits[static_cast<std::size_t>(i)][3], all[i][3].item<double>(), 1e-5);
+      EXPECT_NEAR(scored[static_cast<std::size_t>(i)], logprobs[i].item<double>(), 1e-5);
+    }
+  }
+}
+
 TEST(Decoder, NamesIdsAndPositionsThatDoNotExist) {
   const ModelConfig config = small_config(1, 32, 2, 2, 16, 32, 20);
   Decoder decoder(model_of(config), Precision::bf16);
-  KvCache cache(config, Precision::bf16);
+  KvCache cache = decoder.new_cache();
   const auto s = cache.open();
   const std::vector<std::int64_t> wanted = {0};
   const auto message = [&](DecodeToken token) -> std::string {
@@ -138,7 +186,7 @@ TEST(Decoder, NamesIdsAndPositionsThatDoNotExist) {
 
 TEST(KvCache, PagesAreSharedUntilTheyAreWrittenAndGivenBack) {
   const ModelConfig config = small_config(1, 32, 2, 2, 16, 32, 20);
-  KvCache cache(config, Precision::bf16);
+  KvCache cache = Decoder(model_of(config), Precision::bf16).new_cache();
   const auto a = cache.open();
   cache.prepare(a, 0, 70);  // three pages
   EXPECT_EQ(cache.used_pages(), 3);

@@ -10,10 +10,10 @@
 namespace assay {
 namespace {
 
-Tensor random_tensor(at::IntArrayRef shape, std::int64_t seed) {
+Tensor random_tensor(at::IntArrayRef shape, std::int64_t seed, at::ScalarType type = at::kFloat) {
   at::Generator generator = at::detail::getDefaultCPUGenerator().clone();
   generator.set_current_seed(static_cast<std::uint64_t>(seed));
-  return at::randn(shape, generator, at::TensorOptions(at::kFloat));
+  return at::randn(shape, generator, at::TensorOptions(at::kFloat)).to(type);
 }
 
 void set_gradient(TrainedParameter& p, const Tensor& gradient) { p.value.mutable_grad() = gradient.clone(); }
@@ -32,38 +32,44 @@ struct Reference {
   }
 };
 
-class AdamWFormula : public ::testing::TestWithParam<bool> {};  // is the decay coupled?
+/// Is the decay coupled? f32 runs in the kernel, f64 in the composition that other devices run. Is W cut into blocks?
+class AdamWFormula : public ::testing::TestWithParam<std::tuple<bool, at::ScalarType, bool>> {};
 
 TEST_P(AdamWFormula, HoldsForEveryElementInF64) {
-  const AdamWOptions options{.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .coupled_decay = GetParam()};
+  const auto [coupled, type, cut] = GetParam();
+  const AdamWOptions options{.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .coupled_decay = coupled};
   // Sizes that are no multiple of a vector, one larger than a piece of work.
-  std::vector<TrainedParameter> parameters{{.name = "W", .value = random_tensor({131, 257}, 1), .decay = true},
-                                           {.name = "b", .value = random_tensor({13}, 2), .decay = false}};
+  std::vector<TrainedParameter> parameters{{.name = "W", .value = random_tensor({131, 257}, 1, type), .decay = true},
+                                           {.name = "b", .value = random_tensor({13}, 2, type), .decay = false}};
+  const auto values = [](const Tensor& t) { return t.to(at::kDouble).contiguous(); };
   std::vector<std::vector<Reference>> references;
   for (const auto& p : parameters) {
     auto& of = references.emplace_back();
-    for (std::int64_t i = 0; i < p.value.numel(); ++i) of.push_back({p.value.const_data_ptr<float>()[i]});
+    const Tensor start = values(p.value);
+    for (std::int64_t i = 0; i < start.numel(); ++i) of.push_back({start.const_data_ptr<double>()[i]});
   }
   AdamW optimizer(parameters, options);
+  if (cut) optimizer.add_block({{"W", 1, 3, 70}});
   for (int step = 0; step < 4; ++step) {
     const double lr = 0.01 / (1 + step), scale = 0.5;
     for (std::size_t p = 0; p < parameters.size(); ++p) {
-      const Tensor gradient = random_tensor(parameters[p].value.sizes(), 10 + 2 * step + static_cast<std::int64_t>(p));
+      const Tensor gradient = random_tensor(parameters[p].value.sizes(), 10 + 2 * step + static_cast<std::int64_t>(p), type);
       set_gradient(parameters[p], gradient);
-      for (std::size_t i = 0; i < references[p].size(); ++i) {
-        references[p][i].step(scale * gradient.const_data_ptr<float>()[i], lr, options, parameters[p].decay);
-      }
+      const Tensor g = values(gradient);
+      for (std::size_t i = 0; i < references[p].size(); ++i)
+        references[p][i].step(scale * g.const_data_ptr<double>()[i], lr, options, parameters[p].decay);
     }
     optimizer.step(lr, scale);
   }
   for (std::size_t p = 0; p < parameters.size(); ++p) {
-    for (std::size_t i = 0; i < references[p].size(); ++i) {
-      ASSERT_NEAR(parameters[p].value.const_data_ptr<float>()[i], references[p][i].w, 2e-6) << p << " " << i;
-    }
+    const Tensor end = values(parameters[p].value);
+    for (std::size_t i = 0; i < references[p].size(); ++i)
+      ASSERT_NEAR(end.const_data_ptr<double>()[i], references[p][i].w, type == at::kDouble ? 1e-12 : 2e-6) << p << " " << i;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Decay, AdamWFormula, ::testing::Bool());
+INSTANTIATE_TEST_SUITE_P(Ways, AdamWFormula,
+                         ::testing::Combine(::testing::Bool(), ::testing::Values(at::kFloat, at::kDouble), ::testing::Bool()));
 
 TEST(AdamW, ResultsDoNotDependOnTheNumberOfThreads) {
   const int before = at::get_num_threads();
@@ -85,13 +91,16 @@ TEST(AdamW, ResultsDoNotDependOnTheNumberOfThreads) {
   EXPECT_NEAR(norms[0], random_tensor({300, 301}, 5).to(at::kDouble).norm().item<double>(), 1e-4);
 }
 
-TEST(AdamW, AFrozenColumnBlockKeepsWeightsMomentsAndCount) {
-  std::vector<TrainedParameter> parameters{{.name = "W_out", .value = random_tensor({6, 8}, 1), .decay = true},
-                                           {.name = "b_in", .value = random_tensor({8}, 2), .decay = true}};
+class AdamWBlocks : public ::testing::TestWithParam<at::ScalarType> {};
+INSTANTIATE_TEST_SUITE_P(Types, AdamWBlocks, ::testing::Values(at::kFloat, at::kDouble));
+
+TEST_P(AdamWBlocks, AFrozenColumnBlockKeepsWeightsMomentsAndCount) {
+  std::vector<TrainedParameter> parameters{{.name = "W_out", .value = random_tensor({6, 8}, 1, GetParam()), .decay = true},
+                                           {.name = "b_in", .value = random_tensor({8}, 2, GetParam()), .decay = true}};
   AdamW optimizer(parameters, {.weight_decay = 0.1});
   const std::size_t block = optimizer.add_block({{"W_out", 1, 2, 5}, {"b_in", 0, 2, 5}});
   const auto step = [&](bool stepped, std::int64_t seed) {
-    for (auto& p : parameters) set_gradient(p, random_tensor(p.value.sizes(), seed));
+    for (auto& p : parameters) set_gradient(p, random_tensor(p.value.sizes(), seed, GetParam()));
     optimizer.set_stepped(block, stepped);
     optimizer.step(0.01);
   };
@@ -111,11 +120,12 @@ TEST(AdamW, AFrozenColumnBlockKeepsWeightsMomentsAndCount) {
   EXPECT_EQ(after.at("step_counts/W_out")[1].item<std::int64_t>(), 1);  // the block
 }
 
-TEST(AdamW, TheNormIsOverWhatIsStepped) {
-  std::vector<TrainedParameter> parameters{{.name = "W", .value = at::zeros({4, 2})}, {.name = "none", .value = at::zeros({3})}};
+TEST_P(AdamWBlocks, TheNormIsOverWhatIsStepped) {
+  std::vector<TrainedParameter> parameters{{.name = "W", .value = at::zeros({4, 2}, GetParam())},
+                                           {.name = "none", .value = at::zeros({3}, GetParam())}};
   AdamW optimizer(parameters, {});
   const std::size_t block = optimizer.add_block({{"W", 0, 1, 3}});
-  set_gradient(parameters[0], at::full({4, 2}, 3.0f));
+  set_gradient(parameters[0], at::full({4, 2}, 3.0f, GetParam()));
   EXPECT_NEAR(optimizer.gradient_norm(), std::sqrt(8 * 9.0), 1e-6);
   optimizer.set_stepped(block, false);
   EXPECT_NEAR(optimizer.gradient_norm(), 6.0, 1e-6);
@@ -131,7 +141,7 @@ TEST(AdamW, OverlappingOrMisplacedBlocksAreRefused) {
   EXPECT_THROW(optimizer.add_block({{"W", 1, 0, 1}}), Error);
   EXPECT_THROW(optimizer.add_block({{"W", 0, 3, 5}}), Error);
   EXPECT_THROW(optimizer.add_block({{"V", 0, 0, 1}}), Error);
-  EXPECT_THROW(AdamW({{.name = "d", .value = at::zeros({2}, at::kDouble)}}, {}), Error);
+  EXPECT_THROW(AdamW({{.name = "d", .value = at::zeros({2}, at::kLong)}}, {}), Error);
 }
 
 TEST(AdamW, StateGoesOutAndIn) {

@@ -41,8 +41,9 @@ struct PairBatch {
 };
 
 template <class T>
-Tensor copy_of(const std::vector<T>& values, at::ScalarType type) {
-  return at::from_blob(const_cast<T*>(values.data()), {static_cast<std::int64_t>(values.size())}, at::TensorOptions(type)).clone();
+Tensor copy_of(const std::vector<T>& values, at::ScalarType type, c10::Device device) {
+  const Tensor seen = at::from_blob(const_cast<T*>(values.data()), {static_cast<std::int64_t>(values.size())}, at::TensorOptions(type));
+  return seen.to(seen.options().device(device), /*non_blocking=*/false, /*copy=*/true);
 }
 
 /// Sums over the answers, and the token log-probabilities [n] that they are made of. Only rows that predict an answer's token meet the
@@ -52,11 +53,12 @@ struct Scores {
   Tensor tokens;
 };
 Scores score(const Transformer& model, const PairBatch& batch, std::int64_t n_pairs, Precision precision) {
-  const Tensor hidden = model.forward(batch.tokens, {.precision = precision}).index_select(0, copy_of(batch.rows, at::kLong));
+  const c10::Device device = model.device();
+  const Tensor hidden = model.forward(batch.tokens, {.precision = precision}).index_select(0, copy_of(batch.rows, at::kLong, device));
   const Tensor logprobs = token_logprobs(model, hidden, batch.targets, precision);
-  const Tensor weighted = logprobs * copy_of(batch.weights, at::kFloat).to(logprobs.scalar_type());
+  const Tensor weighted = logprobs * copy_of(batch.weights, at::kFloat, device).to(logprobs.scalar_type());
   const Tensor sums =
-      at::zeros({2 * n_pairs}, logprobs.options()).index_add(0, copy_of(batch.sequence, at::kLong), weighted).view({n_pairs, 2});
+      at::zeros({2 * n_pairs}, logprobs.options()).index_add(0, copy_of(batch.sequence, at::kLong, device), weighted).view({n_pairs, 2});
   return {.pairs = {.chosen = sums.select(1, 0), .rejected = sums.select(1, 1)}, .tokens = logprobs};
 }
 
@@ -132,8 +134,8 @@ class DpoObjective final : public Objective {
       PairBatch batch;
       for (std::int64_t i = first; i < first + count; ++i) add(batch, static_cast<std::size_t>(i));
       const Scores scores = score(model, batch, count, options.precision);
-      chosen.push_back(scores.pairs.chosen);
-      rejected.push_back(scores.pairs.rejected);
+      chosen.push_back(scores.pairs.chosen.cpu());
+      rejected.push_back(scores.pairs.rejected.cpu());
       progress.update(first + count);
     }
     progress.end();
@@ -147,9 +149,9 @@ class DpoObjective final : public Objective {
     PairBatch batch;
     for (const std::int64_t i : picks) add(batch, static_cast<std::size_t>(i));
     const Scores policy = score(model, batch, n, precision);
-    const Tensor index = copy_of(picks, at::kLong);
-    const PairLogProbs reference{.chosen = reference_.chosen.index_select(0, index).to(policy.tokens.scalar_type()),
-                                 .rejected = reference_.rejected.index_select(0, index).to(policy.tokens.scalar_type())};
+    const Tensor index = copy_of(picks, at::kLong, at::kCPU);
+    const PairLogProbs reference{.chosen = reference_.chosen.index_select(0, index).to(policy.tokens.options()),
+                                 .rejected = reference_.rejected.index_select(0, index).to(policy.tokens.options())};
     const DpoLoss dpo = dpo_sigmoid_loss(policy.pairs, reference, options_.beta, options_.label_smoothing);
     StepLoss result{.loss = dpo.loss, .weight = static_cast<double>(n), .tokens = batch.tokens.n_tokens(), .metrics = {}};
     result.metrics["margin"] = dpo.margin.mean().item<double>();
