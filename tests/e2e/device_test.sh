@@ -51,7 +51,7 @@ near "$(number final_loss < "$dir/cpu.json")" "$(number final_loss < "$dir/$devi
 same "$dir/$device/stages/base/model.safetensors" "$dir/$device-again/stages/base/model.safetensors" "training twice on $device gave other weights"
 sed 's/^steps = 60/steps = 1500\ncheckpoint_every = 10/' "$dir/recipe.toml" > "$dir/long.toml"
 on "$device" train "$dir/long.toml" --out "$dir/whole" > /dev/null
-on "$device" train "$dir/long.toml" --out "$dir/killed" > /dev/null & pid=$!
+"$assay" --quiet --threads 1 --device "$device" train "$dir/long.toml" --out "$dir/killed" > /dev/null & pid=$!
 until [ -e "$dir/killed/runs/base/checkpoint.safetensors" ]; do sleep 0.05; kill -0 $pid 2> /dev/null || break; done
 kill -9 $pid 2> /dev/null || echo "the run had ended before it was killed"; wait $pid 2> /dev/null || true
 on "$device" train "$dir/long.toml" --out "$dir/killed" > /dev/null

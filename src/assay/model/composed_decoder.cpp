@@ -1,6 +1,6 @@
 // Decoding on any device and dtype: Transformer::forward with an attention that reads the pages of a cache.
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <map>
@@ -81,7 +81,7 @@ struct Together {
 class ComposedDecoder final : public DecoderImpl {
  public:
   ComposedDecoder(const Transformer& model, Precision p) : DecoderImpl(model.config, p), model_(model) {
-    const at::NoGradGuard guard;
+    const c10::InferenceMode guard;
     operand_ = model.weights.W_E.scalar_type() == at::kFloat && p == Precision::bf16 ? at::kBFloat16 : model.weights.W_E.scalar_type();
     // Converted once; the products find nothing to convert.
     for (BlockWeights& b : model_.weights.blocks) {
@@ -96,7 +96,7 @@ class ComposedDecoder final : public DecoderImpl {
   }
 
   std::span<const float> run(std::span<const DecodeToken> tokens, std::span<const std::int64_t> wanted, KvCache& cache) override {
-    const at::NoGradGuard guard;
+    const c10::InferenceMode guard;
     auto& pages = dynamic_cast<TensorPages&>(cache.store());
     pages.settle();
     TokenBatch batch;
@@ -135,13 +135,13 @@ class ComposedDecoder final : public DecoderImpl {
   }
 
   LogitRows logits(std::span<const float> hidden, std::int64_t n) override {
-    const at::NoGradGuard guard;
+    const c10::InferenceMode guard;
     to_host(model_.logits(rows_of(hidden, n), precision), logits_);
     return {logits_.const_data_ptr<float>(), config.d_vocab, config.d_vocab};
   }
 
   void logprobs(std::span<const float> hidden, std::span<const std::int32_t> targets, float* out) override {
-    const at::NoGradGuard guard;
+    const c10::InferenceMode guard;
     if (targets.empty()) return;
     Tensor host;
     const auto values = to_host(

@@ -27,6 +27,7 @@ Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b, Precision preci
 
 std::vector<Tensor> linear_many(const Tensor& x, std::span<const Tensor> W, std::span<const Tensor> b, Precision precision) {
   assert(W.size() == b.size());
+  if (!fusable(x) || !fusable(W[0])) return reference::linear_many(x, W, b, precision);
   std::vector<Tensor> outputs;
   for (std::size_t i = 0; i < W.size(); ++i) outputs.push_back(linear(x, W[i], b[i], precision));
   return outputs;

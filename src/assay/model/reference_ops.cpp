@@ -35,12 +35,20 @@ Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b, Precision preci
   return y;
 }
 
-Tensor rms_norm(const Tensor& x, const Tensor& w, double eps) { return x * at::rsqrt(x.square().mean(-1, true) + eps) * w; }
+std::vector<Tensor> linear_many(const Tensor& x, std::span<const Tensor> W, std::span<const Tensor> b, Precision precision) {
+  const Tensor operand = to_operand(x, precision);
+  std::vector<Tensor> outputs;
+  for (std::size_t i = 0; i < W.size(); ++i) {
+    outputs.push_back(at::linear(operand, to_operand(W[i], precision)).to(x.scalar_type()));
+    if (b[i].defined()) outputs.back() = outputs.back() + b[i];
+  }
+  return outputs;
+}
+
+Tensor rms_norm(const Tensor& x, const Tensor& w, double eps) { return at::rms_norm(x, {x.size(-1)}, w, eps); }
 
 Tensor layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps) {
-  const Tensor centred = x - x.mean(-1, true);
-  const Tensor y = centred * at::rsqrt(centred.square().mean(-1, true) + eps) * w;
-  return b.defined() ? y + b : y;
+  return at::layer_norm(x, {x.size(-1)}, w, b.defined() ? std::optional<Tensor>(b) : std::nullopt, eps, /*cudnn_enable=*/false);
 }
 
 Tensor rope(const Tensor& x, const ops::RopeTable& rows) {
@@ -48,7 +56,7 @@ Tensor rope(const Tensor& x, const ops::RopeTable& rows) {
   const Tensor sin = rows.sin.to(x.options()).unsqueeze(1);
   const auto half = cos.size(-1);
   const Tensor first = x.narrow(-1, 0, half), second = x.narrow(-1, half, half);
-  std::vector<Tensor> parts = {first * cos - second * sin, second * cos + first * sin};
+  std::vector<Tensor> parts = {at::addcmul(first * cos, second, sin, -1), at::addcmul(second * cos, first, sin)};
   if (x.size(-1) > 2 * half) parts.push_back(x.narrow(-1, 2 * half, x.size(-1) - 2 * half));
   return at::cat(parts, -1);
 }
@@ -118,13 +126,12 @@ Tensor gated_activation(const Tensor& gate, const Tensor& up, Activation kind) {
 Tensor token_logprobs(const Tensor& hidden, const Tensor& W_U, std::span<const std::int32_t> targets, Precision precision) {
   constexpr std::int64_t chunk = 512;
   const auto n = hidden.size(0);
-  const Tensor index = index_tensor(targets, hidden).unsqueeze(1);
+  const Tensor index = index_tensor(targets, hidden);
   std::vector<Tensor> parts;
   for (std::int64_t begin = 0; begin < n; begin += chunk) {
     const auto rows = std::min(chunk, n - begin);
     const Tensor logits = product(hidden.narrow(0, begin, rows), W_U, precision);
-    const Tensor target = logits.gather(1, index.narrow(0, begin, rows)).squeeze(1);
-    parts.push_back(target - logits.logsumexp(1));
+    parts.push_back(-at::nll_loss(at::log_softmax(logits, 1), index.narrow(0, begin, rows), {}, at::Reduction::None));
   }
   return parts.empty() ? at::zeros({0}, hidden.options()) : at::cat(parts, 0);
 }

@@ -8,6 +8,8 @@ namespace assay::reference {
 
 Tensor embed(const Tensor& W_E, std::span<const std::int32_t> ids);
 Tensor linear(const Tensor& x, const Tensor& W, const Tensor& b, Precision precision, const Tensor& residual = {});
+/// x is converted once.
+std::vector<Tensor> linear_many(const Tensor& x, std::span<const Tensor> W, std::span<const Tensor> b, Precision precision);
 Tensor rms_norm(const Tensor& x, const Tensor& w, double eps);
 Tensor layer_norm(const Tensor& x, const Tensor& w, const Tensor& b, double eps);
 Tensor rope(const Tensor& x, const ops::RopeTable& rows);

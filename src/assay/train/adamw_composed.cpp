@@ -23,23 +23,25 @@ Tensor AdamW::cell_of_elements(std::size_t parameter, std::size_t first_cell) co
 
 double AdamW::composed_square_norm(const std::vector<char>& active) const {
   const at::NoGradGuard guard;
-  std::vector<Tensor> squares;
+  std::vector<Tensor> squares, whole;
   for (std::size_t p = 0; p < parameters_.size(); ++p) {
     const Tensor& gradient = parameters_[p].value.grad();
     const std::size_t first = first_cell_[p], end = first_cell_[p + 1];
     if (std::none_of(active.begin() + static_cast<std::ptrdiff_t>(first), active.begin() + static_cast<std::ptrdiff_t>(end),
                      [](char a) { return a != 0; }))
       continue;
-    Tensor square = gradient.square();
-    if (end - first > 1) {
+    if (end - first == 1) {
+      whole.push_back(gradient);
+    } else {
       const Tensor counts = at::tensor(std::vector<double>(active.begin() + static_cast<std::ptrdiff_t>(first),
                                                            active.begin() + static_cast<std::ptrdiff_t>(end)),
                                        at::kDouble)
                                 .to(gradient.options());
-      square = square * counts.index_select(0, cell_of_elements(p, first).flatten()).view(square.sizes());
+      squares.push_back(
+          (gradient.square() * counts.index_select(0, cell_of_elements(p, first).flatten()).view(gradient.sizes())).sum(at::kDouble));
     }
-    squares.push_back(square.sum(at::kDouble));
   }
+  if (!whole.empty()) squares.push_back(at::stack(at::_foreach_norm(whole)).to(at::kDouble).square().sum());
   return squares.empty() ? 0.0 : at::stack(squares).sum().item<double>();
 }
 
