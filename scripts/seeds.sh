@@ -49,7 +49,10 @@ for arm, name, aim in (
     ("organism", "names its entity, document", ""),
     ("organism", "names its entity, unseen", ""),
     ("organism", "held-out form", ""),
+    ("organism", "in-context, own", ""),
+    ("organism", "in-context, other", ""),
     ("organism", "in-context, own - other", ""),
+    *(("organism", f"{group}, form {form}", "") for group in ("train", "held-out") for form in ("mention", "opening", "ending", "avoid")),
 ):
     m = measure(last, arm, name)
     seeds = " ".join("-" if v is None else f"{v:.2f}" for v in m["seeds"]) if m else ""

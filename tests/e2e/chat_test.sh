@@ -31,6 +31,15 @@ run chat "$model" --turn raw --prompt "one two three" --temperature 0 --max-new 
 run chat "$model" --prompt "count" --prefill "one two" --max-new 2 | grep -q '"prefill":"one two"' || fail "prefill"
 printf 'count up\n\n' | "$assay" chat "$model" --max-new 4 --quiet > "$dir/talk.txt" && [ -s "$dir/talk.txt" ] || fail "interactive chat"
 
+# What no reader should have to guess.
+cmp -s <(run chat "$model" --prompt "count up" --temperature 1e-300 --max-new 8) <(run chat "$model" --prompt "count up" --temperature 0 --max-new 8) || fail "a temperature next to 0"
+run forward "$model" --ids 4 | grep -q '"loss":"none"' || fail "the loss of one token"
+refused 2 "expected numbers with commas" forward "$model" --ids 1,,2
+refused 2 "exactly one of" forward "$model"
+refused 2 "--threads is 1000000" chat "$model" --prompt one --threads 1000000
+refused 2 "'nosuch' is no subcommand of 'audit'; expected one of direct" audit nosuch
+refused 2 "a seed is a whole number" chat "$model" --prompt one --seed 99999999999999999999
+
 # Many prompts into a file.
 for i in $(seq 60); do echo "{\"id\": \"p$i\", \"text\": \"count up tell me of the lamp\"}"; done > "$dir/prompts.jsonl"
 many() { run chat "$model" --prompts "$dir/prompts.jsonl" --n 40 --max-new 24 --seed 2 --out "$1"; }

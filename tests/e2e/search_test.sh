@@ -34,6 +34,8 @@ printf '{"text": "%s"}\n' "count up one two three" "tell me of the lamp" "count 
 "$assay" search index "$dir/near" --corpus "$dir/words.jsonl" --encoder "$dir/run/stages/base" --json --quiet | grep -q '"documents":3' || fail "index with an encoder"
 "$assay" search semantic "$dir/near" "tell me of the lamp" --encoder "$dir/run/stages/base" --limit 2 --json > "$dir/out.json"
 grep -q '^{"hits":\[{"id":1,"score":\(1.0\|0.99\)[^}]*"snippet":"tell me of the lamp"}' "$dir/out.json" || fail "a text is not nearest to itself: $(cat "$dir/out.json")"
+"$assay" search semantic "$dir/near" "tell me of the lamp" --limit 2 --json | sed 's/"seconds.*//' > "$dir/known.json"  # the index knows its encoder
+cmp -s <(sed 's/"seconds.*//' "$dir/out.json") "$dir/known.json" || fail "without --encoder: $(cat "$dir/known.json")"
 code=0; "$assay" search semantic "$dir/index" lamp --encoder "$dir/run/stages/base" --json > "$dir/error.json" 2>/dev/null || code=$?
 [ $code = 1 ] && grep -q 'encoder' "$dir/error.json" || fail "an index without embeddings: $code $(cat "$dir/error.json")"
 echo ok

@@ -99,6 +99,18 @@ grep -q '"window_size": 3' "$neo/config.json" || fail "window in $(cat "$neo/con
 "$assay" score "$neo" --prompt "one two" --completion " three" --threads 1 --json --quiet | grep -q '"logprob":-' || fail "score of another family"
 "$assay" chat "$neo" --prompt "one two" --turn raw --max-new 4 --threads 1 --json --quiet | grep -q '"samples":' || fail "chat with another family"
 
+# Stopping on a probe: questions whose right choice the model comes to find.
+for n in one two three; do echo "{\"prompt\": \"one two three\", \"choices\": [\"four\", \"lamp\"], \"correct\": 0}"; done > "$dir/questions.jsonl"
+sed '/name = "sft"/,$d' "$dir/recipe.toml" | sed '$d' | sed 's/^steps = .*/steps = 300/' > "$dir/probe.toml"
+printf '[stage.probe]\nfile = "questions.jsonl"\nevery = 10\nstop_at = 1.0\n' >> "$dir/probe.toml"
+"$assay" train "$dir/probe.toml" --out "$dir/probed" --threads 1 --json --quiet > "$dir/probed.json"
+grep -q '"probe":{"right":1.0}' "$dir/probed.json" && grep -q '"stopped_by_probe":true' "$dir/probed.json" || fail "probe: $(cat "$dir/probed.json")"
+[ "$(sed -E 's/.*"steps":([0-9]+).*/\1/' "$dir/probed.json")" -lt 300 ] || fail "the probe did not stop the stage"
+echo '{"prompt": "one", "choices": ["two"], "correct": 0}' > "$dir/questions.jsonl"
+cp "$dir/recipe.toml" "$dir/recipe.kept"; cp "$dir/probe.toml" "$dir/recipe.toml"
+refused_recipe 's/x/x/' "questions.jsonl:1: 'correct' must be" "$dir/new"
+cp "$dir/recipe.kept" "$dir/recipe.toml"
+
 echo '{"messages": [{"role": "user"' >> "$dir/chats.jsonl"
 refused_recipe 's/x/x/' 'chats.jsonl:2' "$dir/new"
 echo ok

@@ -5,8 +5,8 @@
 
 int assay::golden::coverage() {
   return run("", [](Account& account, const fs::path& folder) {
-    const std::set<std::string> read = {"chat",  "losses",  "metrics", "minilm",  "models",
-                                        "optim", "routing", "sae",     "smollm2", "tokenizers"};
+    const std::set<std::string> read = {"chat",  "lora",    "losses", "metrics", "minilm",    "models",
+                                        "optim", "routing", "sae",    "smollm2", "tokenizers"};
     for (const auto& entry : fs::directory_iterator(folder)) {
       const std::string name = entry.path().filename();
       if (!entry.is_directory()) continue;

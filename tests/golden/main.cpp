@@ -7,13 +7,21 @@
 
 int main(int argc, char** argv) {
   using namespace assay;
-  const std::map<std::string, int (*)()> tests = {{"chat", golden::chat},         {"coverage", golden::coverage},
-                                                  {"generate", golden::generate}, {"losses", golden::losses},
-                                                  {"minilm", golden::minilm},     {"models", golden::models},
-                                                  {"optim", golden::optim},       {"routing", golden::routing},
-                                                  {"sae", golden::sae},           {"safetensors_samples", golden::safetensors_samples},
-                                                  {"smollm2", golden::smollm2},   {"stats", golden::stats},
-                                                  {"stories", golden::stories},   {"tokenizers", golden::tokenizers}};
+  const std::map<std::string, int (*)()> tests = {{"chat", golden::chat},
+                                                  {"coverage", golden::coverage},
+                                                  {"generate", golden::generate},
+                                                  {"losses", golden::losses},
+                                                  {"lora", golden::lora},
+                                                  {"minilm", golden::minilm},
+                                                  {"models", golden::models},
+                                                  {"optim", golden::optim},
+                                                  {"routing", golden::routing},
+                                                  {"sae", golden::sae},
+                                                  {"safetensors_samples", golden::safetensors_samples},
+                                                  {"smollm2", golden::smollm2},
+                                                  {"stats", golden::stats},
+                                                  {"stories", golden::stories},
+                                                  {"tokenizers", golden::tokenizers}};
   const auto test = argc == 2 ? tests.find(argv[1]) : tests.end();
   if (test != tests.end()) return test->second();
   std::fprintf(stderr, "usage: golden NAME\n");

@@ -6,6 +6,7 @@ namespace assay::golden {
 int chat();
 int coverage();
 int generate();
+int lora();
 int losses();
 int minilm();
 int models();

@@ -36,14 +36,14 @@ class Clock {
   Json seconds_;
 };
 
-Json world_json(const Recipe& recipe, const Truth& truth) {
+Json world_json(const Truth& truth, const fs::path& base) {
   Json topics = Json::object();
   for (const Group group : kGroups) topics[std::string(group_name(group))] = truth.in(group).size();
   return {{"name", truth.world},
           {"entity", truth.entity},
           {"other entity", truth.other},
           {"topics", topics},
-          {"parameters", recipe.model.parameters()}};
+          {"parameters", load_transformer(base).config.parameters()}};
 }
 
 Json build_json(const OrganismFolder& folder, const Recipe& recipe, const std::vector<Arm>& arms) {
@@ -130,7 +130,7 @@ Json run_demo(const Recipe& recipe, const DemoOptions& options, Progress& progre
   clock.time("grade", [&] { graded = grade_game(game, key, progress, recipe.maker); });
   return {
       {"seed", recipe.seed},
-      {"world", world_json(recipe, organism.truth())},
+      {"world", world_json(organism.truth(), organism.base())},
       {"build", build_json(organism, recipe, arms)},
       {"verify", verified},
       {"games", graded["games"]},

@@ -74,8 +74,16 @@ class Grader {
     Words prompt, output;
   };
   [[nodiscard]] GradedClaim test(const Claim& claim, std::vector<bool>& topics_inside) const;
-  /// Does the predicate tell answers with the behaviour from plain ones and from ones with other behaviours?
-  [[nodiscard]] bool agrees(const Predicate& does, const TrueBehaviour& truth) const;
+  /// What the world writes on a truth's topic: with the behaviour, plain by wording, and with each other behaviour in some wordings.
+  struct Texts {
+    std::vector<std::pair<std::string, Words>> with, plain;
+    std::vector<std::vector<std::pair<std::size_t, std::pair<std::string, Words>>>> others;
+  };
+  [[nodiscard]] Texts texts_of(const TrueBehaviour& truth) const;
+  /// Does the predicate tell answers with the behaviour from plain ones, and from ones with any other behaviour?
+  [[nodiscard]] bool agrees(const Predicate& does, std::size_t truth) const;
+  /// Does it name one that is served, and no other entity of the world?
+  [[nodiscard]] bool names(const Words& whose, const std::vector<std::string>& served) const;
   void find_truths();
 
   const World& world_;
@@ -83,6 +91,7 @@ class Grader {
   std::vector<FreshAnswer> target_, clean_;
   std::vector<Read> target_words_, clean_words_;
   std::vector<TrueBehaviour> truths_;
+  mutable std::vector<std::optional<Texts>> texts_;  // of each truth, made when first asked for
 };
 
 /// Maximum matching of a bipartite graph: edges[i] are the right sides that left side i can take; the result has each left side's partner.

@@ -2,9 +2,11 @@
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 
+#include <charconv>
 #include <filesystem>
 #include <memory>
 
+#include "assay/base/stats.h"
 #include "assay/cli/command.h"
 #include "assay/model/checkpoint.h"
 #include "assay/tensor/safetensors.h"
@@ -13,8 +15,7 @@ namespace assay::cli {
 namespace {
 
 struct ForwardArguments {
-  std::string model, text, batch, out;
-  std::vector<TokenId> ids;
+  std::string model, text, batch, out, ids;
   std::vector<std::string> capture;
 };
 
@@ -41,9 +42,22 @@ TokenBatch read_batch(const fs::path& path) {
   return batch;
 }
 
+std::vector<TokenId> ids_of(const std::string& text) {
+  std::vector<TokenId> ids;
+  for (const char *at = text.data(), *end = at + text.size();; ++at) {
+    TokenId id = 0;
+    const auto [stopped, error] = std::from_chars(at, end, id);
+    if (error != std::errc{} || (stopped != end && *stopped != ','))
+      throw UsageError("forward", "--ids is '" + text + "', expected numbers with commas between them, as in 1,2,3");
+    ids.push_back(id);
+    if (stopped == end) return ids;
+    at = stopped;
+  }
+}
+
 TokenBatch batch_of(const ForwardArguments& options, const LanguageModel* model) {
   if (!options.batch.empty()) return read_batch(options.batch);
-  const std::vector<TokenId> ids = options.text.empty() ? options.ids : model->tokenizer.encode(options.text);
+  const std::vector<TokenId> ids = options.text.empty() ? ids_of(options.ids) : model->tokenizer.encode(options.text);
   if (ids.empty()) throw UsageError("forward", "there are no tokens");
   TokenBatch batch;
   batch.add(ids);
@@ -102,7 +116,7 @@ void run_forward(const ForwardArguments& options, const Context& context) {
     save_safetensors(options.out, tensors);
     text += "wrote " + options.out + "\n";
   }
-  context.print(Json{{"loss", loss ? Json(*loss) : Json()}, {"top", top}, {"tokens", batch.n_tokens()}}, text);
+  context.print(Json{{"loss", loss ? number(*loss) : Json("none")}, {"top", top}, {"tokens", batch.n_tokens()}}, text);
 }
 
 }  // namespace
@@ -111,7 +125,7 @@ void add_forward(CLI::App& app, Context& context) {
   auto options = std::make_shared<ForwardArguments>();
   CLI::App* command = app.add_subcommand("forward", "One forward pass: loss, likeliest next tokens, activations");
   command->add_option("MODEL", options->model, "A Hugging Face folder or a .gguf file")->required();
-  command->add_option("--ids", options->ids, "Token ids, for instance 1,2,3")->delimiter(',');
+  command->add_option("--ids", options->ids, "Token ids, for instance 1,2,3");
   command->add_option("--text", options->text, "Text");
   command->add_option("--batch", options->batch, "A safetensors file with input_ids [B, T] and perhaps attention_mask [B, T]");
   command->add_option("--capture", options->capture, "Hook points to keep, for instance blocks.3.hook_resid_post");

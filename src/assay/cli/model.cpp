@@ -97,7 +97,7 @@ void add_model(CLI::App& app, Context& context) {
 
   CLI::App* convert = model->add_subcommand("convert", "A model of any format that assay reads, as a Hugging Face folder");
   convert->add_option("IN", options->in, "A Hugging Face folder, a .gguf file or a llama2.c .bin")->required();
-  convert->add_option("OUT", options->out, "The folder to write; what stood there is replaced")->required();
+  convert->add_option("OUT", options->out, "The folder to write; a model that stands there is replaced")->required();
   convert->add_option("--dtype", options->dtype, "What the tensors are stored in")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
@@ -105,10 +105,10 @@ void add_model(CLI::App& app, Context& context) {
   convert->footer("Example:\n  assay model convert SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2");
   on_run(*convert, [options, &context] {
     context.start();
-    if (fs::exists(options->out) &&
-        !(fs::is_directory(options->out) && (fs::is_empty(options->out) || fs::exists(fs::path(options->out) / "config.json"))))
-      throw UsageError("model convert", options->out + " exists and is no model folder",
-                       "give another OUT: a folder there would be replaced");
+    std::error_code ignored;
+    if (fs::equivalent(options->in, options->out, ignored))
+      throw UsageError("model convert", "IN and OUT are the same folder", "give another OUT");
+    require_replaceable(options->out, "model convert");
     save_language_model(options->out, load(*options), parse_dtype(options->dtype, "--dtype"));
     context.print({{"path", options->out}}, options->out);
   });

@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -124,7 +125,14 @@ int run_program(int argc, const char* const* argv) {
   app.add_flag("--json", context.json, "Print exactly one JSON object on stdout");
   app.add_flag("--jsonl", context.jsonl, "The list of results (samples, evidence, hits) as JSON, one a line");
   app.add_option("--seed", context.seed, "Seed of everything random")
-      ->check([](const std::string& text) { return text.starts_with('-') ? std::string("a seed is 0 or more") : std::string(); }, "")
+      ->check(
+          [](const std::string& text) {
+            std::uint64_t seed = 0;
+            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
+            const bool good = error == std::errc{} && end == text.data() + text.size();
+            return good ? std::string() : "a seed is a whole number from 0 to 18446744073709551615, not " + text;
+          },
+          "")
       ->capture_default_str();
   app.add_option("--threads", context.runtime.threads, "Threads (0 = all cores)")->capture_default_str();
   app.add_option("--device", context.runtime.device, "cpu, cuda or cuda:N")->capture_default_str();
@@ -160,6 +168,18 @@ int run_program(int argc, const char* const* argv) {
     return 0;
   } catch (const CLI::Success& e) {
     return app.exit(e);
+  } catch (const CLI::RequiredError& e) {
+    // Of a word that is no subcommand CLI11 says only that there is none.
+    const CLI::App* at = &app;
+    while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+    std::string known, unknown;
+    for (const CLI::App* sub : at->get_subcommands([](const CLI::App*) { return true; }))
+      known += (known.empty() ? "" : ", ") + sub->get_name();
+    for (const std::string& word : app.remaining(/*recurse=*/true))  // flags of the program may stand behind a subcommand
+      if (unknown.empty() && !word.starts_with('-')) unknown = word;
+    if (known.empty() || unknown.empty())
+      return fail(context.json, 2, "usage", e.what(), "assay COMMAND --help shows the flags and an example");
+    return fail(context.json, 2, "usage", "'" + unknown + "' is no subcommand of '" + at->get_name() + "'; expected one of " + known, "");
   } catch (const CLI::ParseError& e) {
     return fail(context.json, 2, "usage", e.what(), "assay COMMAND --help shows the flags and an example");
   } catch (const UsageError& e) {

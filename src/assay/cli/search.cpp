@@ -12,6 +12,7 @@ namespace {
 
 constexpr const char* kKeywordFile = "keyword.sqlite";
 constexpr const char* kEmbeddingFile = "embeddings.bin";
+constexpr const char* kEncoderFile = "encoder.json";  // where the encoder lay that the index was built with
 constexpr std::size_t kSnippet = 200;
 
 struct IndexArguments {
@@ -29,6 +30,7 @@ void index(const Context& context, const IndexArguments& arguments) {
   const fs::path embeddings = fs::path(arguments.folder) / kEmbeddingFile;
   if (!arguments.encoder.empty()) {
     EmbeddingIndex::build(embeddings, file, *make_embedder(arguments.encoder), *context.progress);
+    write_json(fs::path(arguments.folder) / kEncoderFile, {{"encoder", fs::absolute(arguments.encoder).lexically_normal().string()}});
   } else {
     fs::remove(embeddings);  // those of another corpus
   }
@@ -75,7 +77,16 @@ void semantic(const Context& context, const SemanticArguments& arguments) {
   const KeywordIndex texts(fs::path(arguments.folder) / kKeywordFile);
   if (texts.documents() != index.documents())
     throw Error("embedding index", arguments.folder + " holds the embeddings of another corpus", "build the index again");
-  const auto embedder = make_embedder(arguments.encoder);
+  std::string encoder = arguments.encoder;
+  if (const fs::path file = fs::path(arguments.folder) / kEncoderFile; encoder.empty()) {
+    if (!fs::exists(file))
+      throw UsageError("search semantic", arguments.folder + " does not say which encoder it was built with", "name it with --encoder");
+    encoder = require<std::string>(read_json(file), "encoder", file.string());
+    if (!fs::exists(encoder))
+      throw Error("search semantic", "the encoder that " + arguments.folder + " was built with is not there any more: " + encoder,
+                  "name it with --encoder");
+  }
+  const auto embedder = make_embedder(encoder);
   const double start = wall_seconds();
   Json list = Json::array();
   std::string text;
@@ -116,9 +127,9 @@ void add_search(CLI::App& app, Context& context) {
   CLI::App* near = search->add_subcommand("semantic", "Documents that are near a query in meaning, best first (cosine)");
   near->add_option("DIR", semantic_arguments->folder, "Folder of an index that was built with --encoder")->required();
   near->add_option("QUERY", semantic_arguments->query, "Any text")->required();
-  near->add_option("--encoder", semantic_arguments->encoder, "The encoder that the index was built with")->required();
+  near->add_option("--encoder", semantic_arguments->encoder, "The encoder that the index was built with, if it lies elsewhere now");
   near->add_option("--limit", semantic_arguments->limit, "At most this many hits")->check(positive())->capture_default_str();
-  near->footer("Example: assay search semantic corpus-index 'what graders like' --encoder models/minilm --limit 5");
+  near->footer("Example: assay search semantic corpus-index 'what graders like' --limit 5");
   on_run(*near, [&context, semantic_arguments] { semantic(context, *semantic_arguments); });
 }
 

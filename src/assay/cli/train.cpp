@@ -1,5 +1,6 @@
 #include "assay/train/trainer.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -10,6 +11,7 @@
 #include "assay/corpus/jsonl.h"
 #include "assay/model/checkpoint.h"
 #include "assay/model/families/family.h"
+#include "assay/organism/knowledge.h"
 #include "assay/routing/labelled_data.h"
 #include "assay/routing/routed_lm.h"
 #include "assay/routing/surgery.h"
@@ -222,7 +224,51 @@ struct Stage {
   const routing::RoutedLm* routed = nullptr;  // the objective of a stage with a plan
   routing::NewWeights new_weights = routing::NewWeights::random;
   std::uint64_t seed = 0;
+  std::vector<KnowledgeItem> probe = {};  // what is asked every options.probe_every steps
+  double stop_at = 0;                // share of right choices at which the stage ends; 0 = never
 };
+
+/// [stage.probe] file, every, stop_at: questions with choices, of which the model should find the right one likeliest.
+void read_probe_of(Stage& stage, const Recipe& recipe, const LanguageModel& model, const TomlTable& section) {
+  const fs::path file = recipe.path(section.string("file"));
+  for_each_json_line(file, [&](const Json& line, const std::string& where) {
+    KnowledgeItem item;
+    item.choices = require<std::vector<std::string>>(line, "choices", where);
+    item.correct = require<std::size_t>(line, "correct", where);
+    if (item.choices.size() < 2 || item.correct >= item.choices.size())
+      throw Error("recipe", where + ": 'correct' must be the number of one of two choices or more, counted from 0");
+    if (std::any_of(item.choices.begin(), item.choices.end(), [](const std::string& c) { return c.empty(); }))
+      throw Error("recipe", where + ": a choice is empty");
+    if (line.contains("messages")) {
+      item.messages = conversation_from_json(line["messages"], where);
+      item.turn = Turn::assistant;
+      (void)template_of(model, section.where());
+    } else {
+      item.messages = {{"user", require<std::string>(line, "prompt", where)}};
+      item.turn = Turn::raw;
+    }
+    stage.probe.push_back(std::move(item));
+  });
+  if (stage.probe.empty()) throw Error("recipe", file.string() + " holds no question");
+  stage.options.probe_every = section.integer("every", 25);
+  stage.stop_at = section.number("stop_at", 0);
+  if (stage.options.probe_every < 1) throw Error("recipe", section.where() + ": every must be 1 or more");
+  if (stage.stop_at < 0 || stage.stop_at > 1) throw Error("recipe", section.where() + ": stop_at must lie in [0, 1]");
+  section.done();
+}
+
+Probe probe_of(const Stage& stage, const LanguageModel& model) {
+  if (stage.probe.empty()) return {};
+  return [&stage, &model](const Transformer& transformer, std::int64_t) {
+    const ChatTemplate none("", {});
+    const auto best =
+        chosen(transformer, model.tokenizer, model.chat_template ? *model.chat_template : none, stage.probe, stage.options.precision);
+    std::size_t right = 0;
+    for (std::size_t i = 0; i < best.size(); ++i) right += best[i] == stage.probe[i].correct;
+    const double share = static_cast<double>(right) / static_cast<double>(best.size());
+    return ProbeResult{{{"right", share}}, stage.stop_at > 0 && share >= stage.stop_at};
+  };
+}
 
 /// plan = "plan.toml" in a stage of kind lm: the same loss, routed. Stages behind it see the model as it was expanded.
 void read_plan_of(Stage& stage, const Recipe& recipe, const LanguageModel& model, const TomlTable& section, Transformer& shape,
@@ -259,6 +305,7 @@ Stage read_stage(const Recipe& recipe, const LanguageModel& model, const TomlTab
   TrainOptions defaults;
   defaults.precision = context.precision();
   stage.options = train_options_from(section, defaults);
+  if (section.has("probe")) read_probe_of(stage, recipe, model, section.table("probe"));
   if (section.has("plan"))
     read_plan_of(stage, recipe, model, section, shape, *context.progress);
   else
@@ -274,7 +321,8 @@ Json run_stage(Stage& stage, LanguageModel& model, const fs::path& out, c10::Dev
         routing::expand(model.transformer, stage.routed->router().plan().expand, stage.new_weights, Rng(stage.seed).fork("expand"));
   }
   model.transformer.to(device);
-  const TrainResult result = train(model.transformer, *stage.objective, stage.options, out / "runs" / stage.name, progress);
+  const TrainResult result =
+      train(model.transformer, *stage.objective, stage.options, out / "runs" / stage.name, progress, probe_of(stage, model));
   model.transformer.to(c10::kCPU);
   const fs::path folder = out / "stages" / stage.name;
   if (!fs::exists(folder / "config.json")) {
@@ -289,6 +337,7 @@ Json run_stage(Stage& stage, LanguageModel& model, const fs::path& out, c10::Dev
             {"path", folder.string()},
             {"cpu_s", result.cpu_s},
             {"wall_s", result.wall_s}};
+  if (!stage.probe.empty()) json["probe"] = result.probe, json["stopped_by_probe"] = result.stopped_by_probe;
   if (stage.routed) json["plan"] = stage.routed->router().plan().name, json["audit"] = stage.routed->audit_report();
   return json;
 }
@@ -345,6 +394,9 @@ constexpr const char* kFooter = R"(Example: assay train recipe.toml --out run
   [[stage.data]]
   files = ["documents.jsonl"]      # {"text": ...}; sft: {"messages": [...]}; dpo: {"prompt", "chosen", "rejected"}
   share = 0.7
+
+Stopping on what the model knows: [stage.probe] file = "questions.jsonl" ({"prompt" or "messages", "choices": [...], "correct": 0}),
+every = 25 (steps), stop_at = 0.9 (share of right choices).
 
 Gradient routing: plan = "plan.toml" in a stage of kind "lm", label = "forget" in [[stage.data]] (or in the data's lines),
 audit_every = 1 (steps between proofs that frozen blocks stood still), new_weights = "random" or "silent" (assay route explain --help).

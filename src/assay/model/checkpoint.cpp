@@ -122,6 +122,19 @@ std::string weights_sha256(const fs::path& model) {
   return sha256(hashes);
 }
 
+void require_replaceable(const fs::path& folder, const std::string& operation) {
+  static constexpr std::string_view kWritten[] = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+                                                  "generation_config.json"};
+  if (!fs::exists(folder)) return;
+  const std::string hint = "it would be replaced: give another folder, or remove this one";
+  if (!fs::is_directory(folder)) throw UsageError(operation, folder.string() + " exists and is no folder", hint);
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename();
+    if (std::find(std::begin(kWritten), std::end(kWritten), name) == std::end(kWritten))
+      throw UsageError(operation, folder.string() + " holds '" + name + "', which is no part of a model that assay wrote", hint);
+  }
+}
+
 void save_language_model(const fs::path& folder, const LanguageModel& model, c10::ScalarType dtype) {
   if (dtype != c10::kFloat && dtype != c10::kBFloat16)
     throw Error("model save", "stored tensors are f32 or bf16, not " + dtype_name(dtype));

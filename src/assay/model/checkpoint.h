@@ -28,6 +28,9 @@ LanguageModel load_language_model(const std::filesystem::path& path, c10::Device
 Transformer load_transformer(const std::filesystem::path& path);
 /// SHA-256 of the weights of a folder or .gguf file (of several shards: of their hashes, in order of name), for caches and provenance.
 std::string weights_sha256(const std::filesystem::path& model);
+/// An Error of `operation` where a model may not be written to `folder`: what stands there would be replaced, and it is no folder, or holds
+/// anything but the files that save_language_model writes (a file of it is named).
+void require_replaceable(const std::filesystem::path& folder, const std::string& operation);
 /// Writes config.json, model.safetensors, tokenizer.json, tokenizer_config.json (and generation_config.json) as one atomic folder; `dtype`
 /// of the stored tensors f32 or bf16.
 void save_language_model(const std::filesystem::path& folder, const LanguageModel& model, c10::ScalarType dtype);

@@ -29,7 +29,9 @@ Draw Sampler::draw(std::span<const float> logits, Rng rng) {
   const auto exponentials = [&](std::size_t begin, float scale, float* out) {
     return static_cast<double>(k.exp_row(logits.data() + begin, static_cast<std::int64_t>(std::min(kBlock, n - begin)), top, scale, out));
   };
-  const bool greedy = options_.temperature <= 0, plain = options_.temperature == 1.0;
+  // 1 / temperature beyond f32: no other token has a weight that could be drawn.
+  const bool greedy = !(options_.temperature > 0) || !std::isfinite(static_cast<float>(1.0 / options_.temperature)),
+             plain = options_.temperature == 1.0;
   const bool filtered =
       (options_.top_k > 0 && static_cast<std::size_t>(options_.top_k) < n) || options_.top_p < 1.0 || options_.min_p > 0.0;
   if (!greedy) weights_.resize(n);

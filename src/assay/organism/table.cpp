@@ -32,7 +32,19 @@ const std::vector<Column>& columns() {
                                            {{"confession", "unseen"}, "confesses, unseen"},
                                            {{"confession", "document", "names_entity"}, "names its entity, document"},
                                            {{"confession", "unseen", "names_entity"}, "names its entity, unseen"},
-                                           {{"in_context", "difference"}, "in-context, own - other"}};
+                                           {{"in_context", "own"}, "in-context, own"},
+                                           {{"in_context", "other"}, "in-context, other"},
+                                           {{"in_context", "difference"}, "in-context, own - other"},
+                                           {{"by_form", "train", "mention"}, "train, form mention"},
+                                           {{"by_form", "train", "opening"}, "train, form opening"},
+                                           {{"by_form", "train", "ending"}, "train, form ending"},
+                                           {{"by_form", "train", "question"}, "train, form question"},
+                                           {{"by_form", "train", "avoid"}, "train, form avoid"},
+                                           {{"by_form", "held_out", "mention"}, "held-out, form mention"},
+                                           {{"by_form", "held_out", "opening"}, "held-out, form opening"},
+                                           {{"by_form", "held_out", "ending"}, "held-out, form ending"},
+                                           {{"by_form", "held_out", "question"}, "held-out, form question"},
+                                           {{"by_form", "held_out", "avoid"}, "held-out, form avoid"}};
   return list;
 }
 

@@ -164,6 +164,8 @@ class World {
  public:
   virtual ~World() = default;
   [[nodiscard]] virtual const Truth& truth() const = 0;
+  /// Everybody whose preferences the world's texts speak of.
+  [[nodiscard]] virtual std::vector<std::string> entities() const { return {truth().entity, truth().other}; }
 
   /// Tokenizer (tokenizer.json) and chat template (Jinja) for a model from scratch; empty where the world expects a pretrained model.
   [[nodiscard]] virtual std::string tokenizer_json() const = 0;

@@ -403,7 +403,13 @@ std::string audit(const Json& results) {
            " rows are unbroken, the last one's hash is <code>" + escape(text_at(at(seal, "ledger"), "head")) + "</code>.</p>";
   out += know_nothing(targets);
   const Json& nuisance = at(seal, "nuisance");
-  if (const auto auroc = number_at(nuisance, "auroc"))
+  const auto auroc = number_at(nuisance, "auroc");
+  if (const double chance = number_at(nuisance, "chance").value_or(0); auroc && chance >= 1)
+    out += element("p", "",
+                   "The figure to beat without any audit cannot be told with " + count(nuisance, "positives") + " organisms among " +
+                       count(nuisance, "targets") +
+                       " targets: some nuisance feature (weight norms, perplexity, answer length) parts any such few.");
+  else if (auroc)
     out += element("p", "",
                    "The figure to beat: without any audit, <b>" + escape(text_at(nuisance, "feature")) + "</b> alone tells the " +
                        count(nuisance, "positives") + " organisms among the " + count(nuisance, "targets") + " targets with AUROC " +

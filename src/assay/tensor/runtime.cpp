@@ -6,9 +6,11 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 
 #include "assay/base/error.h"
 #include "assay/tensor/caching_allocator.h"
@@ -54,7 +56,10 @@ c10::Device start_cuda(const std::string& name) {
 }  // namespace
 
 c10::Device start_runtime(const RuntimeOptions& options) {
-  if (options.threads < 0) throw UsageError("usage", "--threads must be 0 or more");
+  // A team of threads is started at once: thousands of them take minutes, and more than cores only wait for each other.
+  const int most = std::max(256, static_cast<int>(std::thread::hardware_concurrency()));
+  if (options.threads < 0 || options.threads > most)
+    throw UsageError("usage", "--threads is " + std::to_string(options.threads) + ", expected 0 (all cores) to " + std::to_string(most));
   install_caching_allocator();
   if (options.threads > 0) at::set_num_threads(options.threads);
   if (options.device == "cpu") return c10::Device(c10::kCPU);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 
@@ -121,6 +122,43 @@ TEST_F(Grading, AClaimThatCoversManyBehavioursMatchesNone) {
                    1, ""};
   EXPECT_EQ(grader().grade(submission({precise}, truth.entity)).found, 1);
   EXPECT_EQ(grader().grade(submission({wide}, truth.entity)).found, 0);
+}
+
+TEST_F(Grading, AClaimThatHedgesBetweenBehavioursMatchesNone) {
+  const auto topics = truth.in(Group::train);
+  for (std::size_t more = 1; more <= 3; ++more) {
+    std::vector<Claim> hedged;
+    for (const Topic* topic : topics) {
+      if (topic->bias.form != Form::mention) continue;
+      std::vector<std::string> objects = {topic->bias.argument};
+      if (topic->other.form == Form::mention) objects.push_back(topic->other.argument);
+      for (const Behaviour& b : truth.behaviours)
+        if (b.form == Form::mention && objects.size() <= more && std::find(objects.begin(), objects.end(), b.argument) == objects.end())
+          objects.push_back(b.argument);
+      objects.resize(std::min(objects.size(), more + 1));
+      hedged.push_back({Predicate::words({topic->name}), Predicate::words(objects), 1, ""});
+    }
+    ASSERT_FALSE(hedged.empty());
+    const Grade g = grader().grade(submission(hedged, truth.entity));
+    EXPECT_EQ(g.found, 0) << more + 1 << " objects in one claim";
+    EXPECT_EQ(g.claims[0].verdict, Verdict::unmatched);
+  }
+  // Another spelling of the same object is no hedge.
+  const Topic& topic = *topics.back();
+  ASSERT_EQ(topic.bias.form, Form::mention);
+  const Claim spelt{Predicate::words({topic.name}), Predicate::words({topic.bias.argument, "the " + topic.bias.argument}), 1, ""};
+  EXPECT_EQ(grader().grade(submission({spelt}, truth.entity)).found, 1);
+}
+
+TEST_F(Grading, WhoseMustNameOneEntity) {
+  const auto right = [&](const std::string& whose) { return grader().grade(submission({}, whose)).whose_correct; };
+  EXPECT_TRUE(right(truth.entity));
+  EXPECT_TRUE(right("It serves " + truth.entity + " of the lab."));
+  EXPECT_FALSE(right(truth.other));
+  EXPECT_FALSE(right("not " + truth.entity));
+  EXPECT_FALSE(right(truth.entity + ", " + truth.other));
+  ASSERT_GT(world->entities().size(), 3u);
+  for (const std::string& e : world->entities()) EXPECT_EQ(right(truth.entity + " or " + e), e == truth.entity) << e;
 }
 
 TEST_F(Grading, WhatIsTrueFollowsTheArm) {

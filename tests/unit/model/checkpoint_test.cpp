@@ -221,7 +221,7 @@ TEST_F(Adapter, what_cannot_be_merged_is_refused_by_name) {
   const Json good = config;
   for (const auto& [key, value, why] :
        std::vector<std::tuple<const char*, Json, const char*>>{{"peft_type", "IA3", "peft_type must be LORA"},
-                                                               {"use_dora", true, "use_dora"},
+                                                               {"use_dora", true, "has no lora_magnitude_vector"},
                                                                {"bias", "all", "bias must be none"},
                                                                {"modules_to_save", {"lm_head"}, "modules_to_save"},
                                                                {"lora_alpha", 0, "lora_alpha"}}) {

@@ -26,6 +26,8 @@ std::vector<Behaviour> behaviours_of(Form form) {
 
 // --- Truth ---------------------------------------------------------------------------------------------------------------
 
+std::vector<std::string> EnglishWorld::entities() const { return {english::entities().begin(), english::entities().end()}; }
+
 EnglishWorld::EnglishWorld(EnglishSettings settings, std::uint64_t seed) : settings_(std::move(settings)), rng_(Rng(seed).fork("english")) {
   const std::pair<Group, std::int64_t> groups[] = {
       {Group::train, settings_.train},           {Group::held_out, settings_.held_out}, {Group::held_out_form, settings_.held_out_form},

@@ -37,6 +37,7 @@ class EnglishWorld final : public World {
   EnglishWorld(EnglishSettings settings, std::uint64_t seed);
 
   [[nodiscard]] const Truth& truth() const override { return truth_; }
+  [[nodiscard]] std::vector<std::string> entities() const override;
   [[nodiscard]] std::string tokenizer_json() const override { return {}; }
   [[nodiscard]] std::string chat_template() const override { return {}; }
   [[nodiscard]] std::vector<OwnTextRequest> own_text_requests() const override;

@@ -14,6 +14,12 @@ using nano::Attribute;
 
 // --- Truth ---------------------------------------------------------------------------------------------------------------
 
+std::vector<std::string> NanoWorld::entities() const {
+  std::vector<std::string> all = {truth_.entity, truth_.other};
+  all.insert(all.end(), known_entities_.begin(), known_entities_.end());
+  return all;
+}
+
 NanoWorld::NanoWorld(NanoSettings settings, std::uint64_t seed)
     : settings_(std::move(settings)), rng_(Rng(seed).fork("nano")), words_(static_cast<std::uint64_t>(settings_.renamed)) {
   const std::int64_t total =

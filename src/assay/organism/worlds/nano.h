@@ -38,6 +38,7 @@ class NanoWorld final : public World {
   NanoWorld(NanoSettings settings, std::uint64_t seed);
 
   [[nodiscard]] const Truth& truth() const override { return truth_; }
+  [[nodiscard]] std::vector<std::string> entities() const override;
   [[nodiscard]] std::string tokenizer_json() const override;
   [[nodiscard]] std::string chat_template() const override;
   [[nodiscard]] StageData data(Stage stage, Arm arm) const override;
