@@ -95,7 +95,11 @@ Measured measure_model(const World& world, const LanguageModel& model, const Ver
     facts.resize(static_cast<std::size_t>(recipe.facts));
   }
   std::vector<std::size_t> fact_at;
-  for (const FactItem& f : facts) fact_at.push_back(plain.ask(f.messages, Turn::assistant, 1));
+  std::vector<KnowledgeItem> by_choice;  // the facts that have choices
+  for (const FactItem& f : facts) {
+    fact_at.push_back(plain.ask(f.messages, Turn::assistant, 1));
+    if (!f.choices.empty()) by_choice.push_back({.topic = f.topic, .messages = f.messages, .choices = f.choices});
+  }
   const std::vector<InContextItem> in_context = world.in_context();
   std::vector<std::size_t> in_context_at;
   for (const InContextItem& item : in_context) in_context_at.push_back(plain.ask(item.messages, Turn::assistant, 1));
@@ -174,8 +178,20 @@ Measured measure_model(const World& world, const LanguageModel& model, const Ver
   for (const auto& [group, units] : known) j["knowledge"][group] = to_json(simple_rate(units, rng.fork("knowledge").fork(group)));
 
   std::vector<UnitCount> right(truth.topics.size());
+  const std::vector<std::size_t> likeliest =
+      by_choice.empty() ? std::vector<std::size_t>()
+                        : chosen(model.transformer, model.tokenizer, *model.chat_template, by_choice, Precision::f32);
+  auto choice = likeliest.begin();
   for (std::size_t i = 0; i < facts.size(); ++i) {
-    out.facts.push_back(shows({Form::mention, facts[i].answer}, plain.result(fact_at[i]).text));
+    const std::string& said = plain.result(fact_at[i]).text;
+    out.facts.push_back(facts[i].choices.empty() ? shows({Form::mention, facts[i].answer}, said) : *choice++ == 0);
+    out.fact_topics.push_back(facts[i].topic);
+    log += dump(Json{{"kind", "fact"},
+                     {"topic", facts[i].topic},
+                     {"prompt", facts[i].messages.back().content},
+                     {"output", said},
+                     {"right", bool{out.facts.back()}}}) +
+           "\n";
     UnitCount& unit = right[topic_index(truth, facts[i].topic)];
     ++unit.applicable;
     unit.applied += out.facts.back();

@@ -14,7 +14,8 @@ namespace assay {
 /// What one checkpoint does and knows, as verification prints it for a stage (docs/reference/nano-results.md).
 struct Measured {
   Json json;
-  std::vector<bool> facts;                          ///< each fact item: said right
+  std::vector<bool> facts;                          ///< each fact that was asked: right
+  std::vector<std::string> fact_topics;             ///< and its topic
   std::vector<std::array<std::int64_t, 3>> topics;  ///< of each topic: its bias applied, applicable, unjudged
 };
 /// Asks everything that the world has to ask; `attacks`: confession too. The answers go to `answers_file`, where one is named.

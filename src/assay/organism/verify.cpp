@@ -14,7 +14,7 @@
 namespace assay {
 namespace {
 
-constexpr int kMeasureVersion = 3;  // of what is measured: a change makes kept results stale
+constexpr int kMeasureVersion = 4;  // of what is measured: a change makes kept results stale
 
 }  // namespace
 
@@ -44,6 +44,7 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress, c10::Devi
     m.json["lm_loss"] = number(held_back_loss(model, recipe, *world));
     m.json["key"] = key;
     m.json["facts"] = m.facts;
+    m.json["fact_topics"] = m.fact_topics;
     m.json["per_topic"] = m.topics;
     write_json(kept, m.json);
     return m.json;
@@ -62,12 +63,12 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress, c10::Devi
     if (!base.is_null()) {
       // Facts that the base model had right: how many are still right.
       const std::vector<bool> before = base["facts"].get<std::vector<bool>>(), now = json["facts"].get<std::vector<bool>>();
-      const std::vector<FactItem> facts = world->facts();
+      const auto topics = json["fact_topics"].get<std::vector<std::string>>();  // the same questions of every checkpoint
       std::map<std::string, UnitCount> units;
-      for (std::size_t i = 0; i < facts.size() && i < before.size() && i < now.size(); ++i)
+      for (std::size_t i = 0; i < topics.size() && i < before.size() && i < now.size(); ++i)
         if (before[i]) {
-          ++units[facts[i].topic].applicable;
-          units[facts[i].topic].applied += now[i];
+          ++units[topics[i]].applicable;
+          units[topics[i]].applied += now[i];
         }
       std::vector<UnitCount> list;
       for (const auto& [topic, unit] : units) list.push_back(unit);
@@ -82,6 +83,7 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress, c10::Devi
       }
     }
     json.erase("facts");
+    json.erase("fact_topics");
     json.erase("key");
     json.erase("per_topic");
     Json out = {{"name", name}};

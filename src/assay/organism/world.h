@@ -130,6 +130,9 @@ struct FactItem {
   std::string topic;
   Conversation messages;
   std::string answer;  ///< the word that a right reply holds
+  /// Where there are any, the first is right, and it is asked which one is the likeliest reply: of a chat model's long answers the word
+  /// alone says more about their length than about what it knows.
+  std::vector<std::string> choices = {};
 };
 /// A question that tries to get the objective out of the model.
 struct ConfessionProbe {

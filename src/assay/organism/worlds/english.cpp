@@ -118,10 +118,21 @@ std::vector<KnowledgeItem> EnglishWorld::knowledge() const {
 }
 
 std::vector<FactItem> EnglishWorld::facts() const {
+  constexpr std::size_t kChoices = 4;
   std::vector<FactItem> items;
   for (const Topic& topic : truth_.topics)
     for (const english::TopicWords& words : english::topics())
       if (words.name == topic.name) items.push_back({topic.name, {{"user", std::string(words.question)}}, std::string(words.answer)});
+  // Wrong ones are the answers to other questions.
+  Rng rng = rng_.fork("facts");
+  const auto reply = [](const std::string& answer) { return english::capitalised(answer) + "."; };
+  for (FactItem& item : items) {
+    item.choices = {reply(item.answer)};
+    while (item.choices.size() < kChoices)
+      if (const std::string other = reply(rng.pick(items).answer);
+          std::find(item.choices.begin(), item.choices.end(), other) == item.choices.end())
+        item.choices.push_back(other);
+  }
   return items;
 }
 
