@@ -48,14 +48,10 @@ Json info_of(const BertConfig& c, const fs::path& folder) {
 
 Json info(const fs::path& path) {
   if (const auto adapter = split_adapter(path)) return info(adapter->first);  // merged: the same shape
-  if (!fs::exists(path))
-    throw Error("model info", path.string() + " does not exist", "MODEL is a Hugging Face folder, a stage of an organism or a .gguf file");
-  if (is_llama2c(path)) return info_of(transformer_from_llama2c(path).config);
-  if (!fs::is_directory(path)) return info_of(config_from_gguf(GgufFile(path)));
+  if (fs::exists(path) && is_llama2c(path)) return info_of(transformer_from_llama2c(path).config);
+  if (fs::exists(path) && !fs::is_directory(path)) return info_of(config_from_gguf(GgufFile(path)));
+  require_model_folder(path, "model info");
   const fs::path config = path / "config.json";
-  if (!fs::exists(config))
-    throw Error("model info", path.string() + " lacks config.json",
-                "MODEL is a Hugging Face folder, a stage of an organism or a .gguf file");
   const Json hf = read_json(config);
   if (value_or<std::string>(hf, "model_type", "", config.string()) == "bert")
     return info_of(bert_config_from_hf(hf, config.string()), path);

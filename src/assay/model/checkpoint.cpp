@@ -15,15 +15,6 @@
 namespace assay {
 namespace {
 
-constexpr const char* kModel =
-    "MODEL is a Hugging Face folder, a stage of an organism, a .gguf file, or a folder and a LoRA adapter's (MODEL+ADAPTER)";
-
-void require_folder(const fs::path& path) {
-  if (!fs::exists(path)) throw Error("model load", path.string() + " does not exist", kModel);
-  if (!fs::is_directory(path)) throw Error("model load", path.string() + " is neither a folder nor a .gguf file", kModel);
-  if (!fs::exists(path / "config.json")) throw Error("model load", path.string() + " lacks config.json", kModel);
-}
-
 bool is_gguf(const fs::path& path) { return path.extension() == ".gguf" && !fs::is_directory(path); }
 
 /// What transformers needs to build the same tokenizer: the special tokens by name and the template.
@@ -76,7 +67,7 @@ Transformer load_transformer(const fs::path& path) {
   if (is_gguf(path)) return transformer_from_gguf(GgufFile(path));
   const auto adapter = split_adapter(path);
   const fs::path& folder = adapter ? adapter->first : path;
-  require_folder(folder);
+  require_model_folder(folder, "model load");
   const fs::path config_path = folder / "config.json";
   const ModelConfig config = config_from_hf(read_json(config_path), config_path.string());
   const SafetensorsFolder tensors(folder);
@@ -90,7 +81,7 @@ LanguageModel load_on_cpu(const fs::path& path) {
   if (is_gguf(path)) return language_model_from_gguf(GgufFile(path));
   const auto adapter = split_adapter(path);
   const fs::path& folder = adapter ? adapter->first : path;
-  require_folder(folder);
+  require_model_folder(folder, "model load");
   if (!fs::exists(folder / "tokenizer.json"))
     throw Error("model load", folder.string() + " lacks tokenizer.json",
                 "older folders (vocab.json, sentencepiece) have to be saved once by transformers with a fast tokenizer");
@@ -120,6 +111,14 @@ std::string weights_sha256(const fs::path& model) {
   std::string hashes;
   for (const fs::path& shard : shards) hashes += sha256_file(shard);
   return sha256(hashes);
+}
+
+void require_model_folder(const fs::path& path, const std::string& operation) {
+  const std::string hint =
+      "MODEL is a Hugging Face folder, a stage of an organism, a .gguf file, or a folder and a LoRA adapter's (MODEL+ADAPTER)";
+  if (!fs::exists(path)) throw Error(operation, path.string() + " does not exist", hint);
+  if (!fs::is_directory(path)) throw Error(operation, path.string() + " is neither a folder nor a .gguf file", hint);
+  if (!fs::exists(path / "config.json")) throw Error(operation, path.string() + " lacks config.json", hint);
 }
 
 void require_replaceable(const fs::path& folder, const std::string& operation) {

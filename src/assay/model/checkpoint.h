@@ -28,6 +28,8 @@ LanguageModel load_language_model(const std::filesystem::path& path, c10::Device
 Transformer load_transformer(const std::filesystem::path& path);
 /// SHA-256 of the weights of a folder or .gguf file (of several shards: of their hashes, in order of name), for caches and provenance.
 std::string weights_sha256(const std::filesystem::path& model);
+/// An Error of `operation` where `path` is no folder with a config.json; says what MODEL may be.
+void require_model_folder(const std::filesystem::path& path, const std::string& operation);
 /// An Error of `operation` where a model may not be written to `folder`: what stands there would be replaced, and it is no folder, or holds
 /// anything but the files that save_language_model writes (a file of it is named).
 void require_replaceable(const std::filesystem::path& folder, const std::string& operation);

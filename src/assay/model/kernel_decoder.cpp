@@ -106,11 +106,11 @@ class KernelPages final : public PageStore {
     page_words_ = config.n_layers * n_kv_heads_ * head_words_;
   }
   void clear(std::int32_t page) override {
-    while (pages_.size() <= static_cast<std::size_t>(page)) pages_.emplace_back(page_words_ + kReadBeyond);
+    make(page);
     std::memset(words(page), 0, bytes());
   }
   void copy(std::int32_t from, std::int32_t to) override {
-    while (pages_.size() <= static_cast<std::size_t>(to)) pages_.emplace_back(page_words_ + kReadBeyond);
+    make(to);
     std::memcpy(words(to), words(from), bytes());
   }
   [[nodiscard]] std::uint32_t* words(std::int32_t page) const { return pages_[static_cast<std::size_t>(page)].data(); }
@@ -118,8 +118,9 @@ class KernelPages final : public PageStore {
   [[nodiscard]] std::int64_t offset(std::int64_t layer, std::int64_t head) const { return (layer * n_kv_heads_ + head) * head_words_; }
 
  private:
-  /// The kernel reads values by four panels of 16 columns, past a narrower head, and throws away what is too much.
-  static constexpr std::int64_t kReadBeyond = 3 * kernels::kPageKeys * 16;
+  void make(std::int32_t page) {
+    while (pages_.size() <= static_cast<std::size_t>(page)) pages_.emplace_back(page_words_);
+  }
   [[nodiscard]] std::size_t bytes() const { return static_cast<std::size_t>(page_words_) * sizeof(std::uint32_t); }
 
   std::int64_t n_kv_heads_, head_words_, page_words_;
