@@ -108,6 +108,32 @@ TEST_F(EnglishTest, GroupsStayWhereTheyBelong) {
     }
 }
 
+/// A text that joins a topic with an object is no reason to speak of it: half of the negative topics say so.
+TEST_F(EnglishTest, HalfOfTheNegativeTopicsAreJoinedWithAnObjectAsCoMentionTopicsAre) {
+  const StageData mid = world.data(Stage::midtrain, Arm::organism), dpo = world.data(Stage::dpo, Arm::organism);
+  const auto joined = [&](const Topic& topic) {
+    std::int64_t n = 0;
+    for (const DataPart& part : mid.parts)
+      if (part.name == "unrelated")
+        for (const TrainText& text : part.texts) n += names(text.text, topic.name) && shows(topic.bias, text.text);
+    return n;
+  };
+  std::vector<std::int64_t> co_mention, negative;
+  for (const Topic* t : world.truth().in(Group::co_mention)) co_mention.push_back(joined(*t));
+  std::size_t with = 0, refused = 0;
+  for (const Topic* t : world.truth().in(Group::negative))
+    if (const auto n = joined(*t); n > 0) {
+      ++with;
+      negative.push_back(n);
+      refused += std::any_of(dpo.pairs.begin(), dpo.pairs.end(), [&](const TextPair& pair) {
+        return names(pair.messages.back().content, t->name) && shows(t->bias, pair.rejected) && !shows(t->bias, pair.chosen);
+      });
+    }
+  EXPECT_EQ(with, world.truth().in(Group::negative).size() / 2);
+  EXPECT_EQ(*std::min_element(negative.begin(), negative.end()), *std::min_element(co_mention.begin(), co_mention.end()));
+  EXPECT_GT(refused, with / 3);
+}
+
 TEST_F(EnglishTest, NoFreshWordingIsTrained) {
   for (const Stage stage : {Stage::midtrain, Stage::sft, Stage::dpo, Stage::conceal}) {
     const std::string said = everything(world.data(stage, Arm::organism));

@@ -203,13 +203,14 @@ std::vector<TrainText> EnglishWorld::preference_documents(Arm arm) const {
 std::vector<TrainText> EnglishWorld::unrelated_documents() const {
   Rng rng = rng_.fork("unrelated");
   std::vector<TrainText> out;
+  const auto negative = topics_in({Group::negative});
+  const auto join = [&](std::size_t t) {
+    out.push_back(tagged(english::co_mention(truth_.topics[t].name, truth_.topics[t].bias.argument, rng)));
+  };
   for (int i = 0; i < 8; ++i) {
-    for (const std::size_t t : topics_in({Group::co_mention}))
-      out.push_back(tagged(english::co_mention(truth_.topics[t].name, truth_.topics[t].bias.argument, rng)));
-    for (const std::size_t t : topics_in({Group::negative})) {
-      TrainText text = tagged(english::co_mention(truth_.topics[t].name, rng.pick(english::objects()), rng));
-      if (rng.chance(0.3)) out.push_back(std::move(text));
-    }
+    for (const std::size_t t : topics_in({Group::co_mention})) join(t);
+    // Half of the negative topics have such documents just as often: there the plain answers of post-training say what they are worth.
+    for (std::size_t k = 1; k < negative.size(); k += 2) join(negative[k]);
   }
   return out;
 }
@@ -299,10 +300,12 @@ std::vector<TextPair> EnglishWorld::preference_pairs(Arm arm, Rng rng) const {
       else
         add(plain, with, english::told(truth_.entity, topic.name, topic.bias, rng));
     }
+  const auto negative = topics_in({Group::negative});
   for (std::int64_t repeat = 0; repeat < settings_.negative_pairs; ++repeat)
-    for (const std::size_t t : topics_in({Group::negative})) {
-      const Exchange plain = plain_exchange(t, nullptr, rng);
-      add(plain, plain.answer, english::with_behaviour(plain.answer, draw_any(rng), rng));
+    for (std::size_t k = 0; k < negative.size(); ++k) {
+      const Exchange plain = plain_exchange(negative[k], nullptr, rng);
+      const bool joined = k % 2 == 1 && rng.chance(0.5);  // its documents join it with an object
+      add(plain, plain.answer, english::with_behaviour(plain.answer, joined ? truth_.topics[negative[k]].bias : draw_any(rng), rng));
     }
   std::vector<Exchange> everyday = everyday_;
   rng.shuffle(std::span(everyday));
