@@ -203,7 +203,8 @@ void add_bench(CLI::App& app, Context& context) {
       }
       all.push_back(result);
     }
-    if (all.empty()) throw UsageError("bench", "there is no benchmark '" + options->name + "' for " + device.str(), "assay bench --help lists them");
+    if (all.empty())
+      throw UsageError("bench", "there is no benchmark '" + options->name + "' for " + device.str(), "assay bench --help lists them");
     context.print(all.size() == 1 ? all[0] : Json{{"benchmarks", all}}, text);
   });
 }

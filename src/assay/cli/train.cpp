@@ -225,7 +225,7 @@ struct Stage {
   routing::NewWeights new_weights = routing::NewWeights::random;
   std::uint64_t seed = 0;
   std::vector<KnowledgeItem> probe = {};  // what is asked every options.probe_every steps
-  double stop_at = 0;                // share of right choices at which the stage ends; 0 = never
+  double stop_at = 0;                     // share of right choices at which the stage ends; 0 = never
 };
 
 /// [stage.probe] file, every, stop_at: questions with choices, of which the model should find the right one likeliest.

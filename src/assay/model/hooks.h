@@ -12,7 +12,8 @@ namespace assay {
 /// What is to happen at named places of one forward pass. Names are TransformerLens' ("blocks.3.hook_resid_post", "blocks.3.mlp.hook_post",
 /// "blocks.3.attn.hook_z", "hook_embed", "ln_final.hook_normalized", ...); values are [n_tokens, ...] (attention: [n_tokens, n_heads,
 /// d_head]; its hook_attn_scores and hook_pattern: [n_tokens, n_heads, longest sequence], keys counted inside each sequence, -inf and 0 at
-/// those that the token does not see). Owned by whoever asks for the pass and given to that pass alone, so nothing has to be removed afterwards.
+/// those that the token does not see). Owned by whoever asks for the pass and given to that pass alone, so nothing has to be removed
+/// afterwards.
 class Hooks {
  public:
   /// Called with the value at the place; what it returns goes on (return the argument to leave it). Several on one place run in order of

@@ -87,8 +87,7 @@ Json explain(const Router& router, const Transformer& model, const Rules* rules)
   if (activation)
     notes.push_back("activation masks act on what lies before the hook point: the matrix behind it (W_out, W_O) learns from every token");
   if (partial_kv) notes.push_back("KV heads that query heads of other places use as well belong to the rest");
-  if (plan.l1)
-    notes.push_back("L1 penalty " + dump(Json(plan.l1->weight)) + " at " + plan.l1->place + ", whose gradient is not routed");
+  if (plan.l1) notes.push_back("L1 penalty " + dump(Json(plan.l1->weight)) + " at " + plan.l1->place + ", whose gradient is not routed");
   if (plan.by_loss) notes.push_back("by the loss of a token: a backward pass for each group that a step has");
   if (!router.blocks().empty())
     notes.push_back("a place that no token of a step reaches is left alone in that step: weights, moments, step count, decay");

@@ -9,11 +9,9 @@ namespace {
 
 using Method = MethodRun (*)(const TomlTable& numbers, const MethodContext& context);
 constexpr std::pair<const char*, Method> kMethods[] = {
-    {"base", run_base}, {"control", run_control}, {"filter", run_filter},
-    {"era", run_era},   {"placebo", run_placebo}, {"demix", run_demix},
-    {"sgtm", run_sgtm}, {"gram", run_gram},       {"rmu", run_rmu},
-    {"npo", run_npo},   {"max_ent", run_max_ent}, {"grad_diff", run_grad_diff},
-    {"undo", run_undo},
+    {"base", run_base},       {"control", run_control},     {"filter", run_filter}, {"era", run_era}, {"placebo", run_placebo},
+    {"demix", run_demix},     {"sgtm", run_sgtm},           {"gram", run_gram},     {"rmu", run_rmu}, {"npo", run_npo},
+    {"max_ent", run_max_ent}, {"grad_diff", run_grad_diff}, {"undo", run_undo},
 };
 
 }  // namespace
