@@ -207,7 +207,7 @@ class ComposedDecoder final : public DecoderImpl {
   /// q [n, n_heads, d_head] of the whole pass -> z [tokens of the group, n_heads, d_head]. Heads that share keys become rows of one
   /// product, so that no kernel has to know about groups.
   [[nodiscard]] Tensor attention(std::int64_t layer, const Tensor& q, const TensorPages::Layer& cached, Group& group) const {
-    const auto& [S, R, L] = std::tuple(group.shape.sequences, group.shape.rows, group.shape.keys);
+    const auto S = group.shape.sequences, R = group.shape.rows, L = group.shape.keys;
     const auto G = config.n_kv_heads, D = config.d_head, shared = config.n_heads / G;
     const auto keys = [&](const Tensor& t) {  // [pages, kKeys, G, D] -> [S, G, L, D]
       return t.index_select(0, group.pages).view({S, L, G, D}).transpose(1, 2);
