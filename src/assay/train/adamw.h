@@ -75,7 +75,7 @@ class AdamW {
   [[nodiscard]] std::vector<char> active_cells() const;
   void step_kernels(const std::vector<char>& active, const std::vector<CellStep>& steps, double gradient_scale);
   // For what no kernel covers (adamw_composed.cpp).
-  [[nodiscard]] Tensor cell_of_elements(std::size_t parameter, std::size_t first_cell) const;
+  [[nodiscard]] Tensor cell_of_elements(std::size_t parameter) const;
   [[nodiscard]] double composed_square_norm(const std::vector<char>& active) const;
   void step_composed(const std::vector<char>& active, const std::vector<CellStep>& steps, double gradient_scale);
 

@@ -10,9 +10,10 @@
 namespace assay {
 
 /// For a parameter that is cut into blocks: which of its cells each element belongs to, long, in the parameter's shape, on its device.
-Tensor AdamW::cell_of_elements(std::size_t parameter, std::size_t first_cell) const {
+Tensor AdamW::cell_of_elements(std::size_t parameter) const {
   Tensor& kept = cell_of_[parameter];
   if (kept.defined()) return kept;
+  const std::size_t first_cell = first_cell_[parameter];
   std::map<std::size_t, std::int64_t> number;
   for (std::size_t c = first_cell; c < first_cell_[parameter + 1]; ++c) number[cells_[c].block] = static_cast<std::int64_t>(c - first_cell);
   std::vector<std::int64_t> of;
@@ -38,7 +39,7 @@ double AdamW::composed_square_norm(const std::vector<char>& active) const {
                                        at::kDouble)
                                 .to(gradient.options());
       squares.push_back(
-          (gradient.square() * counts.index_select(0, cell_of_elements(p, first).flatten()).view(gradient.sizes())).sum(at::kDouble));
+          (gradient.square() * counts.index_select(0, cell_of_elements(p).flatten()).view(gradient.sizes())).sum(at::kDouble));
     }
   }
   if (!whole.empty()) squares.push_back(at::stack(at::_foreach_norm(whole)).to(at::kDouble).square().sum());
@@ -72,7 +73,7 @@ void AdamW::step_composed(const std::vector<char>& active, const std::vector<Cel
       for (const double x : {active[c] ? 1.0 : 0.0, s.step_size, s.rsqrt_bias2, s.lr * s.decay, s.decay}) of_cells.push_back(x);
     }
     const Tensor table = at::tensor(of_cells, at::kDouble).view({static_cast<std::int64_t>(end - first), 5}).to(w.options());
-    const Tensor cell = cell_of_elements(p, first).flatten();
+    const Tensor cell = cell_of_elements(p).flatten();
     const auto element = [&](std::int64_t column) { return table.select(1, column).index_select(0, cell).view(w.sizes()); };
     const Tensor stepped = element(0).gt(0.5);
     Tensor g = gradient.to(w.scalar_type()) * gradient_scale;
