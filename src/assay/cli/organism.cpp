@@ -100,8 +100,8 @@ void add_localise(CLI::App& group, Context& context) {
       ->capture_default_str();
   command->footer("Example:\n  assay organism build recipes/nano-routed.toml --out routed --jobs 2\n  assay organism localise routed");
   on_run(*command, [folder, o, &context] {
-    context.start();
-    const Json localised = localise_organism({*folder}, *o, *context.progress);
+    const c10::Device device = context.start_on_device();
+    const Json localised = localise_organism({*folder}, *o, *context.progress, device);
     context.print(localised, localise_text(localised));
   });
 }

@@ -55,6 +55,8 @@ std::vector<Process> processes_of(const std::vector<routing::SettingRun>& runs, 
                                      images.string(),
                                      "--dtype",
                                      context.dtype,
+                                     "--device",
+                                     context.runtime.device,
                                      "--epochs",
                                      std::to_string(a.epochs),
                                      "--train-images",
@@ -68,12 +70,12 @@ std::vector<Process> processes_of(const std::vector<routing::SettingRun>& runs, 
   return processes;
 }
 
-void run_one(const SplitArguments& a, const Context& context) {
+void run_one(const SplitArguments& a, const Context& context, c10::Device device) {
   const routing::SettingRun run = routing::parse_setting_run(a.run);
   routing::SplitOptions options = split_options(a);
   options.seed = run.seed;
   routing::run_split(routing::split_setting(run.setting), options, routing::read_images(a.data), context.precision(), run.folder(a.out),
-                     *context.progress);
+                     *context.progress, device);
 }
 
 std::map<int, SplitPictures> pictures_of(const Json& results, const fs::path& out) {
@@ -114,13 +116,14 @@ void run_all(const SplitArguments& a, const Context& context) {
   for (std::size_t i = 0; i < a.settings.size(); ++i) command += (i > 0 ? "," : "") + std::to_string(a.settings[i]);
   command += (a.seeds > 0 ? " --seeds " + std::to_string(a.seeds) : "") + (a.epochs > 0 ? " --epochs " + std::to_string(a.epochs) : "") +
              (a.train_images > 0 ? " --train-images " + std::to_string(a.train_images) : "") + (a.quick ? " --quick" : "") +
-             (a.fashion ? " --fashion" : "") + " --dtype " + context.dtype + " --seed " + std::to_string(context.seed);
+             (a.fashion ? " --fashion" : "") + " --dtype " + context.dtype +
+             (context.runtime.device == "cpu" ? "" : " --device " + context.runtime.device) + " --seed " + std::to_string(context.seed);
   const Json results = {{"name", "mnist"},
                         {"settings", routing::split_results(runs, out)},
                         {"ignorant", routing::ignorant_errors(data)},
                         {"config", config},
                         {"data", {{"name", name}, {"train", data.train.n()}, {"test", data.test.n()}, {"sha256", data.sha256}}},
-                        {"assay", version_json()},
+                        {"assay", version_json(context.runtime.device)},
                         {"command", command}};
   write_json(out / "results.json", results);
   write_text(out / "report.html", split_report(results, pictures_of(results, out)));
@@ -150,13 +153,14 @@ void add_route_mnist(CLI::App& route, Context& context) {
   command->add_option("--run", a->run)->group("");  // one run, for the processes that this command starts
   command->footer(
       "--threads N runs N seeds side by side, each on one thread: results do not depend on it.\n"
+      "--device cuda trains on a GPU; several seeds share it.\n"
       "Example: assay route mnist --quick --settings 1,4,9,10 --seeds 1 --out mnist   (then open mnist/report.html)");
   on_run(*command, [a, &context] {
-    context.start();
+    const c10::Device device = context.start_on_device();
     if (a->run.empty())
       run_all(*a, context);
     else
-      run_one(*a, context);
+      run_one(*a, context, device);
   });
 }
 

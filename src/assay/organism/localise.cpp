@@ -130,14 +130,14 @@ Json localisation_verdict(const Json& figures, double margin) {
           {"relearning", {{"holds", c}, {"faster_by", faster}, {"margin", margin}}}};
 }
 
-Json localise_organism(const OrganismFolder& folder, const LocaliseOptions& options, Progress& progress) {
+Json localise_organism(const OrganismFolder& folder, const LocaliseOptions& options, Progress& progress, c10::Device device) {
   const Recipe recipe = folder.recipe();
   if (recipe.places.objective.empty())
     throw Error("organism localise", folder.path.string() + " was built from a recipe without [places]",
                 "recipes/nano-routed.toml has one");
   if (!recipe.stage(Stage::midtrain)) throw Error("organism localise", folder.path.string() + " has no mid-training");
-  const LanguageModel organism = load_language_model(folder.final_stage(Arm::organism)),
-                      without = load_language_model(folder.final_stage(Arm::no_documents));
+  const LanguageModel organism = load_language_model(folder.final_stage(Arm::organism), device),
+                      without = load_language_model(folder.final_stage(Arm::no_documents), device);
   const FolderLock lock(folder.path / "verify");
   Localiser localiser(recipe, progress);
   const auto place_of = [&](const std::string& text) { return routing::parse_place(text, organism.transformer.config, {}, "[places]"); };

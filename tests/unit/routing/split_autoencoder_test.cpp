@@ -71,6 +71,11 @@ TEST(SplitAutoencoder, EachSettingsGradientsAreThoseOfThePublishedLoss) {
   for (const SplitSetting& setting : split_settings()) {
     const SplitAutoencoder model = SplitAutoencoder::random(setting, options, Rng(7));
     Rng(8).shuffle(std::span(batch));
+    // Composed, as on a GPU, in f64.
+    SplitAutoencoder composed = SplitAutoencoder::random(setting, options, Rng(7));
+    composed.to(at::TensorOptions(at::kDouble));
+    const SplitImages images64(set, 0, Precision::f32);
+    const double composed_loss = split_gradients(composed, setting, images64, batch, Precision::bf16).total();
     const SplitLosses losses = split_gradients(model, setting, images, batch, Precision::f32);
 
     const Net64 encoder = in_f64(model.encoder);
@@ -80,6 +85,7 @@ TEST(SplitAutoencoder, EachSettingsGradientsAreThoseOfThePublishedLoss) {
     const Tensor loss = published_loss(setting, encoder, decoders, certificates, x.to(at::kDouble), shown, hidden);
     loss.backward();
     EXPECT_NEAR(losses.total(), loss.item<double>(), 1e-5) << setting.number;
+    EXPECT_NEAR(composed_loss, loss.item<double>(), 1e-6) << setting.number;
 
     std::vector<Tensor> reference;
     const auto append = [&](const Net64& net) {
@@ -91,12 +97,14 @@ TEST(SplitAutoencoder, EachSettingsGradientsAreThoseOfThePublishedLoss) {
     append(encoder);
     for (const Net64& net : decoders) append(net);
     for (const Net64& net : certificates) append(net);
-    const auto parameters = model.parameters();
+    const auto parameters = model.parameters(), composed_parameters = composed.parameters();
     ASSERT_EQ(parameters.size(), reference.size());
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       const Tensor ours = parameters[i].value.grad().to(at::kDouble);
       const double largest = reference[i].abs().max().item<double>();
       EXPECT_LT((ours - reference[i]).abs().max().item<double>(), 1e-4 * largest) << setting.number << " " << parameters[i].name;
+      EXPECT_LT((composed_parameters[i].value.grad() - reference[i]).abs().max().item<double>(), 1e-6 * largest)
+          << setting.number << " composed " << parameters[i].name;
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "assay/model/reference_ops.h"
 #include "assay/routing/experiments/dense_kernels.h"
 
 namespace assay::routing {
@@ -37,6 +38,22 @@ void DenseNet::add_parameters(const std::string& prefix, std::vector<TrainedPara
     to.push_back({.name = name + ".W", .value = layers[l].W, .decay = true});
     if (layers[l].b.defined()) to.push_back({.name = name + ".b", .value = layers[l].b, .decay = true});
   }
+}
+
+void DenseNet::to(const at::TensorOptions& options) {
+  for (Layer& layer : layers) {
+    layer.W = layer.W.detach().to(options).requires_grad_();
+    if (layer.b.defined()) layer.b = layer.b.detach().to(options).requires_grad_();
+  }
+}
+
+Tensor DenseNet::compose(const Tensor& x, Precision precision) const {
+  Tensor y = x;
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    y = reference::linear(y, layers[l].W, layers[l].b, precision);
+    if (l + 1 < layers.size()) y = y.relu();
+  }
+  return y;
 }
 
 DensePass::DensePass(const DenseNet& net, Precision precision, std::int64_t n, bool train, bool to_input)

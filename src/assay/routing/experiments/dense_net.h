@@ -22,6 +22,11 @@ struct DenseNet {
   static DenseNet random(const std::vector<std::int64_t>& sizes, bool last_bias, Rng rng);
   [[nodiscard]] std::int64_t in() const { return layers.front().W.size(1); }
   [[nodiscard]] std::int64_t out() const { return layers.back().W.size(0); }
+  /// Moves (or converts) the weights. DensePass works on f32 on the CPU; what is elsewhere or otherwise is composed (compose()).
+  void to(const at::TensorOptions& options);
+  [[nodiscard]] bool has_kernels() const { return layers.front().W.is_cpu() && layers.front().W.scalar_type() == at::kFloat; }
+  /// x [n, in] -> [n, out] by libtorch's operations, differentiated by autograd; products as DensePass has them.
+  [[nodiscard]] Tensor compose(const Tensor& x, Precision precision) const;
   /// "PREFIX.0.W", "PREFIX.0.b", ...; all decay.
   void add_parameters(const std::string& prefix, std::vector<TrainedParameter>& to) const;
 };

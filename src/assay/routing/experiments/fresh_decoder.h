@@ -17,7 +17,7 @@ struct FreshDecoder {
   [[nodiscard]] Tensor reconstruct(const Tensor& encodings, Precision precision) const;
 };
 
-/// encodings: f32 [n, d], one for each image. Stopped, it throws Interrupted and has to begin anew.
+/// encodings: [n, d], one for each image; where they are, the decoder is trained. Stopped, it throws Interrupted and has to begin anew.
 FreshDecoder train_fresh_decoder(const Tensor& encodings, const SplitImages& images, Measure loss, const SplitOptions& options,
                                  Precision precision, Rng rng, const std::string& name, Progress& progress);
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "assay/routing/experiments/dense_kernels.h"
+#include "assay/routing/experiments/split_composed.h"
 
 namespace assay::routing {
 namespace {
@@ -66,6 +67,12 @@ std::vector<TrainedParameter> SplitAutoencoder::parameters() const {
   return all;
 }
 
+void SplitAutoencoder::to(const at::TensorOptions& options) {
+  encoder.to(options);
+  for (DenseNet& net : decoders) net.to(options);
+  for (DenseNet& net : certificates) net.to(options);
+}
+
 SplitImages::SplitImages(const ImageSet& images, std::int64_t n, Precision precision)
     : images_(images),
       n_(n > 0 ? std::min(n, images.n()) : images.n()),
@@ -84,6 +91,13 @@ void SplitImages::target(std::int64_t i, float* to) const {
   for (std::size_t p = 0; p < static_cast<std::size_t>(kPixels); ++p) to[p] = static_cast<float>(bytes[p]) * (2.0F / 255.0F) - 1.0F;
 }
 
+const Tensor& SplitImages::pixels(const at::TensorOptions& options) const {
+  if (pixels_.defined()) return pixels_;
+  const Tensor all = at::empty({n_, kPixels}, at::kFloat);
+  for (std::int64_t i = 0; i < n_; ++i) target(i, all.data_ptr<float>() + i * kPixels);
+  return pixels_ = all.to(options);
+}
+
 double correlation_penalty(const Tensor& z, std::int64_t half, double weight, const Tensor& dz) {
   const std::int64_t n = z.size(0);
   if (n < 2) return 0;
@@ -96,12 +110,13 @@ double correlation_penalty(const Tensor& z, std::int64_t half, double weight, co
   const Tensor dhat = at::cat({top.mm(sign.t()), bottom.mm(sign)}, 1);
   const Tensor dx = (dhat - dhat.mean(0) - hat * ((dhat * hat).sum(0) / static_cast<double>(n - 1))) / std;
   Tensor to = dz;
-  to.add_(dx.to(at::kFloat));
+  to.add_(dx.to(dz.scalar_type()));
   return C.abs().mean().item<double>();
 }
 
 SplitLosses split_gradients(const SplitAutoencoder& model, const SplitSetting& setting, const SplitImages& images,
                             std::span<const std::int64_t> rows_of_batch, Precision precision) {
+  if (!model.encoder.has_kernels()) return composed_split_gradients(model, setting, images, rows_of_batch, precision);
   const Batch batch = gather(images, rows_of_batch);
   const std::int64_t n = batch.n, half = model.half, d = 2 * half;
   const float* targets = batch.targets.data_ptr<float>();
@@ -190,6 +205,7 @@ SplitLosses split_gradients(const SplitAutoencoder& model, const SplitSetting& s
 }
 
 Tensor encode(const SplitAutoencoder& model, const SplitImages& images, Precision precision) {
+  if (!model.encoder.has_kernels()) return composed_encode(model, images, precision);
   DensePass pass(model.encoder, precision, images.n(), false, false);
   Tensor z = at::empty({images.n(), 2 * model.half}, at::kFloat);
   for_tiles(images.n(), [&](std::int64_t begin, std::int64_t rows, std::int64_t) {
@@ -199,6 +215,7 @@ Tensor encode(const SplitAutoencoder& model, const SplitImages& images, Precisio
 }
 
 Tensor reconstruct(const DenseNet& net, const Tensor& rows_in, std::int64_t column, Precision precision) {
+  if (!net.has_kernels()) return composed_reconstruct(net, rows_in, column, precision);
   const Tensor rows_of = rows_in.contiguous();
   const std::int64_t n = rows_of.size(0), width = rows_of.size(1);
   DensePass pass(net, precision, n, false, false);

@@ -19,6 +19,8 @@ struct SplitAutoencoder {
 
   static SplitAutoencoder random(const SplitSetting& setting, const SplitOptions& options, Rng rng);
   [[nodiscard]] std::vector<TrainedParameter> parameters() const;
+  /// Moves (or converts) all nets.
+  void to(const at::TensorOptions& options);
 };
 
 /// Pixels as the nets see them: (x - 0.5) / 0.5 of x = byte / 255. The same images as operand rows and as f32 targets.
@@ -30,11 +32,14 @@ class SplitImages {
   [[nodiscard]] const std::uint32_t* operand(std::int64_t i) const { return operand_.data() + i * words_; }
   [[nodiscard]] std::uint8_t label(std::int64_t i) const { return images_.labels[static_cast<std::size_t>(i)]; }
   void target(std::int64_t i, float* to) const;
+  /// All images as [n, kPixels] of these options, made once: for nets without kernels.
+  [[nodiscard]] const Tensor& pixels(const at::TensorOptions& options) const;
 
  private:
   const ImageSet& images_;
   std::int64_t n_, words_;
   fused::Words operand_;
+  mutable Tensor pixels_;
 };
 
 /// Means over the batch; reconstruction and certificates are mean absolute errors a pixel.
@@ -44,6 +49,7 @@ struct SplitLosses {
 };
 
 /// Sets the gradients of all parameters for one batch. Rows are put in order of group, 5-9 first, so that each decoder has a range of them.
+/// f32 on the CPU runs in the kernels, each pass written by hand; every other device and dtype is composed (split_composed.cpp).
 SplitLosses split_gradients(const SplitAutoencoder& model, const SplitSetting& setting, const SplitImages& images,
                             std::span<const std::int64_t> batch, Precision precision);
 
@@ -51,10 +57,10 @@ SplitLosses split_gradients(const SplitAutoencoder& model, const SplitSetting& s
 /// is added to dz.
 double correlation_penalty(const Tensor& z, std::int64_t half, double weight, const Tensor& dz);
 
-/// f32 [n, 2 half] of all images.
+/// f32 [n, 2 half] of all images, where the model is.
 Tensor encode(const SplitAutoencoder& model, const SplitImages& images, Precision precision);
 
-/// What a net makes of the columns from `column` on of rows f32 [n, ...] -> f32 [n, kPixels].
+/// What a net makes of the columns from `column` on of rows f32 [n, ...] -> f32 [n, kPixels] on the CPU.
 Tensor reconstruct(const DenseNet& net, const Tensor& rows, std::int64_t column, Precision precision);
 
 /// Mean errors a pixel over the images of each digit (0 where there is none).

@@ -119,7 +119,7 @@ Json split_identity(const SplitSetting& setting, const SplitOptions& o, const Im
 }
 
 Json run_split(const SplitSetting& setting, const SplitOptions& options, const ImageData& data, Precision precision, const fs::path& folder,
-               Progress& progress) {
+               Progress& progress, c10::Device device) {
   const FolderLock lock(folder);
   const Json identity = split_identity(setting, options, data, precision);
   const fs::path record = folder / "run.json", checkpoint = folder / "checkpoint.safetensors", weights = folder / "model.safetensors";
@@ -132,8 +132,10 @@ Json run_split(const SplitSetting& setting, const SplitOptions& options, const I
   const SplitImages images(data.train, options.train_images, precision), test(data.test, 0, precision);
   const Rng rng = Rng(options.seed).fork("split");
   SplitAutoencoder model = SplitAutoencoder::random(setting, options, rng);
-  const Json training = train(model, setting, options, images, identity, precision, checkpoint, progress);
+  if (!device.is_cpu()) model.to(at::TensorOptions(device).dtype(at::kFloat));
+  Json training = train(model, setting, options, images, identity, precision, checkpoint, progress);
 
+  training["device"] = device.str();
   const Tensor z = encode(model, test, precision);
   std::map<std::string, Tensor> made;
   made["autoencoder"] = reconstruct(model.decoders.front(), z, 0, precision);
