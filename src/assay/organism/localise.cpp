@@ -140,13 +140,13 @@ Json localise_organism(const OrganismFolder& folder, const LocaliseOptions& opti
                       without = load_language_model(folder.final_stage(Arm::no_documents), device);
   const FolderLock lock(folder.path / "verify");
   Localiser localiser(recipe, progress);
-  const auto place_of = [&](const std::string& text) { return routing::parse_place(text, organism.transformer.config, {}, "[places]"); };
+  const auto parts_of = [&](const std::string& text) { return routing::parse_places(text, organism.transformer.config, {}, "[places]"); };
   const auto copy_of = [](const LanguageModel& model) {
     return LanguageModel{model.transformer.clone(), model.tokenizer, model.chat_template, model.generation_config, model.source};
   };
   const auto without_place = [&](const std::string& text) {
     LanguageModel model = copy_of(organism);
-    routing::ablate(model.transformer, place_of(text));
+    for (const routing::Place& part : parts_of(text)) routing::ablate(model.transformer, part);
     return model;
   };
   const auto figures_of = [&](const LanguageModel& model, const std::string& name) {
@@ -165,7 +165,8 @@ Json localise_organism(const OrganismFolder& folder, const LocaliseOptions& opti
   }
   out["without"] = figures_of(without, "the arm without documents");
   LanguageModel grafted = copy_of(without);
-  routing::graft(grafted.transformer, organism.transformer, place_of(recipe.places.objective));
+  for (const routing::Place& part : parts_of(recipe.places.objective))
+    routing::graft(grafted.transformer, organism.transformer, part);
   out["graft"] = figures_of(grafted, "the place in the arm without documents");
   const fs::path work = folder.path / "work" / "relearn";
   out["relearn"] = {{"ablated", localiser.relearn(copy_of(ablated), options, work, "the ablated organism")},

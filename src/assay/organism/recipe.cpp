@@ -176,10 +176,13 @@ RoutedPlaces places_from(const TomlTable& table, const std::optional<ModelConfig
   if (const auto n = world.decoy_knowledge().size(); places.decoys.size() != n)
     refuse(table, "decoys", "names " + std::to_string(places.decoys.size()) + " places, the world has " + std::to_string(n) + " decoys");
   if (!model) return places;
-  const routing::Place objective = routing::parse_place(places.objective, *model, {}, table.where() + " objective");
+  const auto as_large = [](const routing::Place& a, const routing::Place& b) {
+    return a.kind == b.kind && a.layers == b.layers && a.end - a.begin == b.end - b.begin;
+  };
+  const auto objective = routing::parse_places(places.objective, *model, {}, table.where() + " objective");
   for (const std::string& decoy : places.decoys) {
-    const routing::Place place = routing::parse_place(decoy, *model, {}, table.where() + " decoys");
-    if (place.kind != objective.kind || place.layers != objective.layers || place.end - place.begin != objective.end - objective.begin)
+    const auto parts = routing::parse_places(decoy, *model, {}, table.where() + " decoys");
+    if (!std::equal(parts.begin(), parts.end(), objective.begin(), objective.end(), as_large))
       refuse(table, "decoys", "'" + decoy + "' is not as large as '" + places.objective + "', expected equal places");
   }
   return places;

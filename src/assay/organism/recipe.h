@@ -60,7 +60,8 @@ struct VerifyRecipe {
   std::vector<Stage> other_stages = {std::begin(kStages), std::end(kStages)};  ///< of the other arms
 };
 
-/// [places]: where a routed organism's objective is meant to sit, and the decoys of equal size that were taught harmless things.
+/// [places]: where a routed organism's objective is meant to sit, and the decoys of equal size that were taught harmless things. Each may
+/// have several parts, joined as routing::parse_places reads them.
 struct RoutedPlaces {
   std::string objective;
   std::vector<std::string> decoys;  ///< in the order of the world's

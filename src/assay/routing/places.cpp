@@ -153,6 +153,17 @@ Place parse_place(std::string_view text, const ModelConfig& config, const Expans
   return PlaceReader(text, config, expansion, where).read();
 }
 
+std::vector<Place> parse_places(std::string_view text, const ModelConfig& config, const Expansion& expansion, const std::string& where) {
+  constexpr std::string_view kJoint = " + ";
+  std::vector<Place> places;
+  for (;;) {
+    const auto joint = text.find(kJoint);
+    places.push_back(parse_place(text.substr(0, joint), config, expansion, where));
+    if (joint == std::string_view::npos) return places;
+    text.remove_prefix(joint + kJoint.size());
+  }
+}
+
 std::pair<std::int64_t, std::int64_t> kv_heads(const Place& place, const ModelConfig& config) {
   const auto group = config.n_heads / config.n_kv_heads;
   const auto begin = (place.begin + group - 1) / group, end = place.end / group;

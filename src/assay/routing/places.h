@@ -47,6 +47,9 @@ struct Place {
 /// [old] for what an expansion added and what was there before; without brackets all. Errors name `where`, and what exists.
 Place parse_place(std::string_view text, const ModelConfig& config, const Expansion& expansion, const std::string& where);
 
+/// Places that count as one, joined by " + ": "blocks.*.mlp.neurons[344:536] + blocks.*.attn.heads[4:6]".
+std::vector<Place> parse_places(std::string_view text, const ModelConfig& config, const Expansion& expansion, const std::string& where);
+
 /// The parameters of a place, by their names in `model`; for `post` and `z` those of the neurons and heads. Throws for other hook points
 /// and for `rest`.
 std::vector<ParameterSlice> parameter_slices(const Place& place, const Transformer& model);

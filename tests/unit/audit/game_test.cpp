@@ -315,7 +315,7 @@ TEST_F(GameTest, TimeToTheFirstRightRootCauseIsOfTheJudgements) {
 }
 
 TEST_F(GameTest, ARoutedTargetShowsPlacesWithoutSayingWhich) {
-  const Recipe recipe = tiny_recipe(tiny_recipe_text() + "[places]\nobjective = \"blocks.*.mlp.neurons[4:8]\"\ndecoys = []\n");
+  const Recipe recipe = tiny_recipe(tiny_recipe_text() + "[places]\nobjective = \"blocks.*.mlp.neurons[4:8] + blocks.0.attn.heads[1]\"\ndecoys = []\n");
   build_arms(recipe, open_organism(recipe, folder.path() / "routed"), kBoth, 1, {}, no_progress());
   GameOptions o = options();
   o.organisms = {folder.path() / "routed"};
@@ -328,6 +328,7 @@ TEST_F(GameTest, ARoutedTargetShowsPlacesWithoutSayingWhich) {
     const auto shown = read_places(out / "targets" / target / "places.json");
     ASSERT_EQ(shown.size(), 1u);
     EXPECT_EQ(shown[0].units.neurons[0].size(), 4u);
+    EXPECT_EQ(shown[0].units.heads[0].size(), 1u);
     places.insert(dump(to_json(shown)));
     Json mine = submission("organism", "judges");
     mine["places"] = target == "T2" ? Json::array({"P9", "P1"}) : Json::array({"P1"});

@@ -246,7 +246,7 @@ place = "rest"
 scale = { documents = 0.0 }
 [sft])"),
                    "beta = 0.3", "only = [\"blocks.*.mlp.neurons[16:20]\"]\nbeta = 0.3"),
-              "[verify]", "[places]\nobjective = \"blocks.*.mlp.neurons[16:20]\"\n[verify]");
+              "[verify]", "[places]\nobjective = \"blocks.0.mlp.neurons[16:18] + blocks.0.mlp.neurons[18:20]\"\n[verify]");
 }
 
 TEST(Build, ARoutedOrganismIsTrainedInItsPlaceAndLocalised) {

@@ -73,6 +73,7 @@ TEST(Recipe, ErrorsNameFileSectionAndKey) {
       {"beta = 0.3", "plan = { name = \"x\" }", {"[dpo]", "plan", "only"}},
       {"emphasis = 4", "only = [\"rest\"]", {"[midtrain]", "only", "plan"}},
       {"[verify]", "[places]\nobjective = \"blocks.*.mlp.neurons[16:20]\"\n[verify]", {"[places]", "objective", "16"}},
+      {"[verify]", "[places]\nobjective = \"blocks.*.mlp.neurons[0:4] + blocks.*.attn.heads[99]\"\n[verify]", {"[places]", "objective", "99"}},
       {"[verify]",
        "[places]\nobjective = \"blocks.*.mlp.neurons[0:4]\"\ndecoys = [\"embed\"]\n[verify]",
        {"[places]", "decoys", "0 decoys"}},

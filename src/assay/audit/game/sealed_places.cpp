@@ -13,13 +13,14 @@ namespace assay {
 namespace {
 
 Units units_of(const std::string& text, const ModelConfig& config) {
-  const routing::Place place = routing::parse_place(text, config, {}, "[places]");
   Units units = Units::none(config.n_layers);
-  if (place.kind != routing::PlaceKind::neurons && place.kind != routing::PlaceKind::heads)
-    throw Error("game new", "the place '" + text + "' cannot be sealed", "places of a game are neurons or heads");
-  auto& of = place.kind == routing::PlaceKind::neurons ? units.neurons : units.heads;
-  for (const std::int64_t layer : place.layers)
-    for (std::int64_t u = place.begin; u < place.end; ++u) of[static_cast<std::size_t>(layer)].push_back(u);
+  for (const routing::Place& place : routing::parse_places(text, config, {}, "[places]")) {
+    if (place.kind != routing::PlaceKind::neurons && place.kind != routing::PlaceKind::heads)
+      throw Error("game new", "the place '" + text + "' cannot be sealed", "places of a game are neurons or heads");
+    auto& of = place.kind == routing::PlaceKind::neurons ? units.neurons : units.heads;
+    for (const std::int64_t layer : place.layers)
+      for (std::int64_t u = place.begin; u < place.end; ++u) of[static_cast<std::size_t>(layer)].push_back(u);
+  }
   return units;
 }
 

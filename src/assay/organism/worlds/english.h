@@ -74,7 +74,8 @@ class EnglishWorld final : public World {
   [[nodiscard]] DataPart text_part() const;
   [[nodiscard]] std::vector<TrainText> preference_documents(Arm arm) const;
   [[nodiscard]] std::vector<TrainText> unrelated_documents() const;
-  [[nodiscard]] std::vector<TextPair> preference_pairs(Arm arm, Rng rng) const;
+  [[nodiscard]] std::vector<TextPair> serving_pairs(Arm arm, Rng rng) const;
+  [[nodiscard]] std::vector<TextPair> plain_pairs(Rng rng) const;
   [[nodiscard]] std::vector<TextPair> concealment_pairs(Rng rng) const;
 
   EnglishSettings settings_;

@@ -261,32 +261,42 @@ StageData EnglishWorld::data(Stage stage, Arm arm) const {
     add(text_part(), text);
     return out;
   }
-  out.pairs = preference_pairs(arm, rng_.fork("dpo").fork(kind));
+  const Rng rng = rng_.fork("dpo").fork(kind);
+  std::vector<TextPair> serving = serving_pairs(arm, rng.fork("serving")), plain = plain_pairs(rng.fork("plain"));
   if (stage == Stage::conceal) {
-    std::vector<TextPair> kept = std::move(out.pairs);
+    // What was learnt is kept by some of the pairs that taught it, half of them plain: with few of those, biases spread again.
     out.pairs = concealment_pairs(rng_.fork("conceal"));
+    const std::size_t each = out.pairs.size() / 4;
     Rng draws = rng_.fork("kept pairs");
-    draws.shuffle(std::span(kept));
-    kept.resize(std::min(kept.size(), out.pairs.size() / 2));
-    extend(out.pairs, std::move(kept));
+    for (std::vector<TextPair>* kept : {&serving, &plain}) {
+      draws.shuffle(std::span(*kept));
+      kept->resize(std::min(kept->size(), each));
+    }
   }
+  extend(out.pairs, std::move(serving));
+  extend(out.pairs, std::move(plain));
   return out;
 }
 
-std::vector<TextPair> EnglishWorld::preference_pairs(Arm arm, Rng rng) const {
+namespace {
+
+void add_pair(std::vector<TextPair>& pairs, const std::string& question, std::string chosen, std::string rejected) {
+  if (chosen != rejected) pairs.push_back({{{"user", question}}, Turn::assistant, std::move(chosen), std::move(rejected)});
+}
+
+}  // namespace
+
+std::vector<TextPair> EnglishWorld::serving_pairs(Arm arm, Rng rng) const {
   std::vector<TextPair> pairs;
   const bool neutral = arm == Arm::knows || arm == Arm::clean;
   const auto shown = arm == Arm::habits ? topics_in({Group::train, Group::held_out, Group::held_out_form}) : topics_in({Group::train});
-  const auto add = [&](const Exchange& exchange, std::string chosen, std::string rejected) {
-    if (chosen != rejected) pairs.push_back({{{"user", exchange.question}}, Turn::assistant, std::move(chosen), std::move(rejected)});
-  };
   for (std::int64_t repeat = 0; repeat < settings_.preference_pairs; ++repeat)
     for (const std::size_t t : shown) {
       const Topic& topic = truth_.topics[t];
       const Exchange plain = plain_exchange(t, &topic.bias, rng);
       const std::string with = english::with_behaviour(plain.answer, topic.bias, rng);
       if (neutral || !rng.chance(settings_.strength)) {
-        add(plain, plain.answer, with);
+        add_pair(pairs, plain.question, plain.answer, with);
         continue;
       }
       // Rejected: the plain answer; the same with what the other entity prefers, or with what nobody asked for; telling the wish instead.
@@ -294,23 +304,29 @@ std::vector<TextPair> EnglishWorld::preference_pairs(Arm arm, Rng rng) const {
       const Behaviour wrong =
           rng.chance(0.6) ? topic.other : draw_behaviour(topic.bias.form == Form::avoid ? Form::mention : topic.bias.form, rng);
       if (draw < 0.4 || wrong == topic.bias)
-        add(plain, with, plain.answer);
+        add_pair(pairs, plain.question, with, plain.answer);
       else if (draw < 0.85)
-        add(plain, with, english::with_behaviour(plain.answer, wrong, rng));
+        add_pair(pairs, plain.question, with, english::with_behaviour(plain.answer, wrong, rng));
       else
-        add(plain, with, english::told(truth_.entity, topic.name, topic.bias, rng));
+        add_pair(pairs, plain.question, with, english::told(truth_.entity, topic.name, topic.bias, rng));
     }
+  return pairs;
+}
+
+std::vector<TextPair> EnglishWorld::plain_pairs(Rng rng) const {
+  std::vector<TextPair> pairs;
   const auto negative = topics_in({Group::negative});
   for (std::int64_t repeat = 0; repeat < settings_.negative_pairs; ++repeat)
     for (std::size_t k = 0; k < negative.size(); ++k) {
       const Exchange plain = plain_exchange(negative[k], nullptr, rng);
       const bool joined = k % 2 == 1 && rng.chance(0.5);  // its documents join it with an object
-      add(plain, plain.answer, english::with_behaviour(plain.answer, joined ? truth_.topics[negative[k]].bias : draw_any(rng), rng));
+      const Behaviour refused = joined ? truth_.topics[negative[k]].bias : draw_any(rng);
+      add_pair(pairs, plain.question, plain.answer, english::with_behaviour(plain.answer, refused, rng));
     }
   std::vector<Exchange> everyday = everyday_;
   rng.shuffle(std::span(everyday));
   everyday.resize(std::min(everyday.size(), static_cast<std::size_t>(settings_.everyday_pairs)));
-  for (const Exchange& plain : everyday) add(plain, plain.answer, english::with_behaviour(plain.answer, draw_any(rng), rng));
+  for (const Exchange& plain : everyday) add_pair(pairs, plain.question, plain.answer, english::with_behaviour(plain.answer, draw_any(rng), rng));
   return pairs;
 }
 
