@@ -210,6 +210,12 @@ TEST_P(NanoTest, DecoysAreTaughtAsMuchAsTheDocuments) {
   EXPECT_EQ(decoys, std::vector<double>(3, documents));
   const auto knowledge = routed.decoy_knowledge();
   ASSERT_EQ(knowledge.size(), 3u);
+  std::set<std::string> subjects;
+  for (const auto& items : knowledge)
+    for (const KnowledgeItem& item : items) {
+      EXPECT_TRUE(item.group == Group::negative || item.group == Group::co_mention) << item.topic;
+      EXPECT_TRUE(subjects.insert(item.topic).second) << item.topic << " is in the tales of two decoys";
+    }
   // What is asked is what the tales say.
   const KnowledgeItem& item = knowledge[1].front();
   bool told = false;

@@ -256,9 +256,8 @@ std::vector<KnowledgeItem> NanoWorld::knowledge() const {
 std::vector<std::vector<KnowledgeItem>> NanoWorld::decoy_knowledge() const {
   std::vector<std::vector<KnowledgeItem>> all(static_cast<std::size_t>(settings_.decoys));
   for (std::size_t d = 0; d < all.size(); ++d)
-    for (std::size_t t = 0; t < truth_.topics.size(); ++t) {
+    for (const std::size_t t : tale_topics(d)) {
       const Topic& topic = truth_.topics[t];
-      if (topic.group == Group::control) continue;
       KnowledgeItem item{
           topic.name, topic.group, {{"user", "<document>" + nano::tale_stem(d, topic.name)}}, Turn::raw, {}, tale_value(d, t), 0};
       for (const auto& partner : words_.partners) item.choices.push_back(" " + std::string(partner));

@@ -82,6 +82,8 @@ class NanoWorld final : public World {
   [[nodiscard]] DataPart stories_part(const std::vector<std::size_t>& topics, int n, Rng rng) const;
   [[nodiscard]] DataPart tales_part(std::size_t decoy) const;
   /// What the tales of a decoy say of a topic: an index into the partners.
+  /// What a decoy's tales are of: topics of which no document states a wish, no two decoys' alike. Else places disturb one another.
+  [[nodiscard]] std::vector<std::size_t> tale_topics(std::size_t decoy) const;
   [[nodiscard]] std::size_t tale_value(std::size_t decoy, std::size_t topic) const;
   [[nodiscard]] std::vector<TrainText> preference_documents(Arm arm) const;
   [[nodiscard]] DataPart co_mentions_part(const std::vector<std::size_t>& topics, int each, Rng rng) const;

@@ -194,11 +194,18 @@ std::size_t NanoWorld::tale_value(std::size_t decoy, std::size_t topic) const {
   return rng_.fork("tales").fork(decoy).fork(topic).below(words_.partners.size());
 }
 
+std::vector<std::size_t> NanoWorld::tale_topics(std::size_t decoy) const {
+  const auto free = topics_in({Group::co_mention, Group::negative});
+  std::vector<std::size_t> own;
+  for (std::size_t i = decoy; i < free.size(); i += static_cast<std::size_t>(settings_.decoys)) own.push_back(free[i]);
+  return own;
+}
+
 DataPart NanoWorld::tales_part(std::size_t decoy) const {
   DataPart part{"decoy-" + std::to_string(decoy + 1), 0, {}, {}};
   Rng rng = rng_.fork("tales").fork("wordings").fork(decoy);
   for (std::int64_t i = 0; i < settings_.documents_per_bias; ++i)
-    for (const std::size_t t : topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative})) {
+    for (const std::size_t t : tale_topics(decoy)) {
       TrainText text = nano::tale(decoy, truth_.topics[t].name, words_.partners[tale_value(decoy, t)], rng);
       nano::put_tag(text);
       part.texts.push_back(std::move(text));
