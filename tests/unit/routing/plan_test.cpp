@@ -37,6 +37,19 @@ TEST(Plan, PlacesNameLayersAndUnits) {
   }
 }
 
+TEST(Plan, PlacesAreJoinedToOne) {
+  const ModelConfig config = letter_model().config;
+  const auto joint = parse_places("blocks.*.mlp.neurons[16:20] + blocks.1.attn.heads[0:2]", config, {}, "recipe.toml");
+  ASSERT_EQ(joint.size(), 2U);
+  EXPECT_EQ(joint[0].kind, PlaceKind::neurons);
+  EXPECT_EQ(joint[0].layers.size(), 2U);
+  EXPECT_EQ(joint[1].kind, PlaceKind::heads);
+  EXPECT_EQ(joint[1].end, 2);
+  EXPECT_EQ(parse_places("embed", config, {}, "recipe.toml").size(), 1U);
+  for (const char* wrong : {"", " + embed", "embed + ", "embed + embed[1]", "embed+unembed"})
+    EXPECT_TRUE(contains(error_of([&] { (void)parse_places(wrong, config, {}, "recipe.toml"); }), "recipe.toml: place '")) << wrong;
+}
+
 TEST(Plan, WrongPlansAreErrorsThatNameThePlace) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {route("blocks.0"), "there is no [[group]]"},
