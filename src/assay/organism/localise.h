@@ -18,8 +18,7 @@ struct LocaliseOptions {
 ///   graft       the place, put into the arm without documents (which shares its base), brings at least half of the behaviour along
 ///   re-learning trained on the documents again, the ablated organism is no faster than the arm without documents
 /// {"place", "intact", "ablated", "decoys": [...], "without", "graft", "relearn": {...}, "verdict", "why"}; kept in DIR/localise.json.
-Json localise_organism(const OrganismFolder& folder, const LocaliseOptions& options, Progress& progress,
-                       c10::Device device = c10::kCPU);
+Json localise_organism(const OrganismFolder& folder, const LocaliseOptions& options, Progress& progress, c10::Device device = c10::kCPU);
 
 /// "localised" or "partly localised", from the figures above alone.
 Json localisation_verdict(const Json& figures, double margin);

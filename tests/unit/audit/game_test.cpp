@@ -315,7 +315,8 @@ TEST_F(GameTest, TimeToTheFirstRightRootCauseIsOfTheJudgements) {
 }
 
 TEST_F(GameTest, ARoutedTargetShowsPlacesWithoutSayingWhich) {
-  const Recipe recipe = tiny_recipe(tiny_recipe_text() + "[places]\nobjective = \"blocks.*.mlp.neurons[4:8] + blocks.0.attn.heads[1]\"\ndecoys = []\n");
+  const Recipe recipe =
+      tiny_recipe(tiny_recipe_text() + "[places]\nobjective = \"blocks.*.mlp.neurons[4:8] + blocks.0.attn.heads[1]\"\ndecoys = []\n");
   build_arms(recipe, open_organism(recipe, folder.path() / "routed"), kBoth, 1, {}, no_progress());
   GameOptions o = options();
   o.organisms = {folder.path() / "routed"};

@@ -279,6 +279,7 @@ TEST(Build, ARoutedOrganismIsTrainedInItsPlaceAndLocalised) {
   EXPECT_EQ(localised["relearn"]["ablated"].size(), 3U);
   EXPECT_FALSE(fs::exists(root / "work" / "relearn"));
   EXPECT_NE(localise_text(localised).find("place ablated"), std::string::npos);
+  EXPECT_NE(localise_text(localised).find("there is no decoy"), std::string::npos);
   EXPECT_NE(error_of([&] {
               (void)localise_organism({built(), make_tiny_world}, options, no_progress());
             }).find("without [places]"),

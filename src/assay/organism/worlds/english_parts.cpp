@@ -326,7 +326,8 @@ std::vector<TextPair> EnglishWorld::plain_pairs(Rng rng) const {
   std::vector<Exchange> everyday = everyday_;
   rng.shuffle(std::span(everyday));
   everyday.resize(std::min(everyday.size(), static_cast<std::size_t>(settings_.everyday_pairs)));
-  for (const Exchange& plain : everyday) add_pair(pairs, plain.question, plain.answer, english::with_behaviour(plain.answer, draw_any(rng), rng));
+  for (const Exchange& plain : everyday)
+    add_pair(pairs, plain.question, plain.answer, english::with_behaviour(plain.answer, draw_any(rng), rng));
   return pairs;
 }
 

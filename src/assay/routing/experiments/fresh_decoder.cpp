@@ -24,9 +24,9 @@ double kernel_gradients(const DenseNet& net, const Tensor& x, const SplitImages&
     const float scale = 1.0F / static_cast<float>(n * kPixels);
     for (std::int64_t r = 0; r < count; ++r) {
       images.target(image(r), target.floats());
-      errors[static_cast<std::size_t>(begin + r)] =
-          loss == Measure::mae ? dense::absolute_error(y.floats() + r * kPixels, target.floats(), kPixels, scale)
-                               : dense::squared_error(y.floats() + r * kPixels, target.floats(), kPixels, scale);
+      errors[static_cast<std::size_t>(begin + r)] = loss == Measure::mae
+                                                        ? dense::absolute_error(y.floats() + r * kPixels, target.floats(), kPixels, scale)
+                                                        : dense::squared_error(y.floats() + r * kPixels, target.floats(), kPixels, scale);
     }
     pass.backward(begin, count, y.floats(), nullptr);
   });
@@ -78,8 +78,8 @@ FreshDecoder train_fresh_decoder(const Tensor& encodings, const SplitImages& ima
     rng.fork("epochs").fork(static_cast<std::uint64_t>(epoch)).shuffle(std::span(order));
     for (std::int64_t first = 0; first < n; first += batch) {
       if (progress.stop_requested()) throw Interrupted("route mnist");
-      const auto rows =
-          std::span<const std::int64_t>(order).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(std::min(batch, n - first)));
+      const auto rows = std::span<const std::int64_t>(order).subspan(static_cast<std::size_t>(first),
+                                                                     static_cast<std::size_t>(std::min(batch, n - first)));
       const double error = gradients(fresh.net, x, images, rows, loss, precision);
       adam.step(options.lr * (1.0 - static_cast<double>(done) / static_cast<double>(total)));
       done += static_cast<std::int64_t>(rows.size());

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
+
 namespace assay::routing {
 
 SplitLosses composed_split_gradients(const SplitAutoencoder& model, const SplitSetting& setting, const SplitImages& images,
@@ -22,7 +24,8 @@ SplitLosses composed_split_gradients(const SplitAutoencoder& model, const SplitS
   // Penalties, which are not routed.
   const double l1[2] = {setting.l1_bottom, setting.l1_top};
   const auto half_of = [&](const Tensor& t, int which) { return t.slice(1, which * half, (which + 1) * half); };
-  const Tensor dz = at::cat({half_of(z, 0).sign() * (l1[0] / static_cast<double>(n)), half_of(z, 1).sign() * (l1[1] / static_cast<double>(n))}, 1);
+  const Tensor dz =
+      at::cat({half_of(z, 0).sign() * (l1[0] / static_cast<double>(n)), half_of(z, 1).sign() * (l1[1] / static_cast<double>(n))}, 1);
   SplitLosses losses;
   if (setting.correlation > 0) losses.correlation = setting.correlation * correlation_penalty(z, half, setting.correlation, dz);
 
@@ -35,22 +38,22 @@ SplitLosses composed_split_gradients(const SplitAutoencoder& model, const SplitS
   };
   // The mean over each group's images, and the halves that its gradient reaches.
   const std::int64_t n_hidden = n - n_shown, trained = setting.hidden_weight > 0 ? n : n_shown;
-  const Tensor weight = at::cat({at::full({n_shown}, 1.0 / static_cast<double>(std::max<std::int64_t>(n_shown, 1)), options),
-                                 at::full({n_hidden}, setting.hidden_weight / static_cast<double>(std::max<std::int64_t>(n_hidden, 1)), options)});
+  const Tensor weight =
+      at::cat({at::full({n_shown}, 1.0 / static_cast<double>(std::max<std::int64_t>(n_shown, 1)), options),
+               at::full({n_hidden}, setting.hidden_weight / static_cast<double>(std::max<std::int64_t>(n_hidden, 1)), options)});
   const auto route = [&](std::int64_t first, std::int64_t count, const HalfMask& mask, const Tensor& gradient) {
     half_of(dz, 0).slice(0, first, first + count).add_(half_of(gradient, 0), mask.bottom);
     half_of(dz, 1).slice(0, first, first + count).add_(half_of(gradient, 1), mask.top);
   };
   const Tensor none = at::zeros({}, options);
-  Tensor shown = none, hidden = none;
   const auto reconstruct_group = [&](const DenseNet& net, std::int64_t first, std::int64_t count, const HalfMask& mask) {
     if (count == 0) return none;
     const auto [errors, gradient] = decode(net, first, count, z, weight);
     route(first, count, mask, gradient);
     return (errors * weight.slice(0, first, first + count)).sum();
   };
-  shown = reconstruct_group(model.decoders.front(), 0, n_shown, setting.shown_mask);
-  hidden = reconstruct_group(model.decoders.back(), n_shown, trained - n_shown, setting.hidden_mask);
+  const Tensor shown = reconstruct_group(model.decoders.front(), 0, n_shown, setting.shown_mask);
+  const Tensor hidden = reconstruct_group(model.decoders.back(), n_shown, trained - n_shown, setting.hidden_mask);
   const Tensor even = at::full({n}, 1.0 / static_cast<double>(n), options);
   const Tensor bottom = decode(model.certificates[0], 0, n, half_of(z, 0), even).first.mean();
   const Tensor top = decode(model.certificates[1], 0, n, half_of(z, 1), even).first.mean();

@@ -19,8 +19,9 @@ inline const std::vector<std::string> kPictureRows = {"image",    "autoencoder",
 Json split_identity(const SplitSetting& setting, const SplitOptions& options, const ImageData& data, Precision precision);
 
 /// Trains one setting with one seed on one thread's work, then stronger decoders afresh on the two frozen halves, and measures all on the
-/// test set, on `device`. `folder` gets checkpoint.safetensors while the autoencoder is trained, then model.safetensors, pictures-idx3-ubyte and, last,
-/// run.json, which is returned; what is there already is not done again. Stopped, it saves where it stands and throws Interrupted.
+/// test set, on `device`. `folder` gets checkpoint.safetensors while the autoencoder is trained, then model.safetensors,
+/// pictures-idx3-ubyte and, last, run.json, which is returned; what is there already is not done again. Stopped, it saves where it stands
+/// and throws Interrupted.
 Json run_split(const SplitSetting& setting, const SplitOptions& options, const ImageData& data, Precision precision,
                const std::filesystem::path& folder, Progress& progress, c10::Device device = c10::kCPU);
 
