@@ -117,7 +117,9 @@ Json localisation_verdict(const Json& figures, double margin) {
   const double grafted = share_of(rate_of(figures["graft"], "held_out") - rate_of(figures["without"], "held_out"),
                                   rate_of(intact, "held_out") - rate_of(figures["without"], "held_out"));
   const double faster = mean_rate(figures["relearn"]["ablated"]) - mean_rate(figures["relearn"]["without"]);
-  const bool a = held_out_left <= kRemoved && train_left <= kRemoved && kept >= kKept && decoy_left >= kKept && decoy_kept >= kKept;
+  // Without decoys nothing says that other parts of this size could be spared.
+  const bool a = !figures["decoys"].empty() && held_out_left <= kRemoved && train_left <= kRemoved && kept >= kKept &&
+                 decoy_left >= kKept && decoy_kept >= kKept;
   const bool b = grafted >= kGrafted, c = faster <= margin;
   return {{"verdict", a && b && c ? "localised" : "partly localised"},
           {"ablation",

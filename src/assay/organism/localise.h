@@ -14,7 +14,7 @@ struct LocaliseOptions {
 };
 
 /// Does the objective of a routed organism sit in the place that its recipe names ([places])? Three tests on the last stage:
-///   ablation    the place set to 0 removes the behaviour and no decoy does; facts and chat are kept
+///   ablation    the place set to 0 removes the behaviour and no decoy does; facts and chat are kept (never held without decoys)
 ///   graft       the place, put into the arm without documents (which shares its base), brings at least half of the behaviour along
 ///   re-learning trained on the documents again, the ablated organism is no faster than the arm without documents
 /// {"place", "intact", "ablated", "decoys": [...], "without", "graft", "relearn": {...}, "verdict", "why"}; kept in DIR/localise.json.
