@@ -34,6 +34,7 @@ std::string rule_of(const Group& g) {
   if (g.below) parts.push_back("score '" + g.score + "' below " + short_number(*g.below));
   if (!g.score.empty() && !g.above && !g.below) parts.push_back("in the measure of the score '" + g.score + "'");
   if (g.frequency) parts.push_back("in the measure of how typical " + looked + " is of that label");
+  if (g.steps) parts.push_back("in steps " + std::to_string(g.steps->first) + " to " + std::to_string(g.steps->second - 1));
   if (g.chance < 1) parts.push_back("with a chance of " + short_number(g.chance));
   std::string rule;
   for (const std::string& part : parts) rule += (rule.empty() ? "" : ", ") + part;

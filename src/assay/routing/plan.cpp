@@ -32,6 +32,12 @@ Group group_from(const TomlTable& table) {
   g.chance = table.number("chance", 1.0);
   if (!(g.chance > 0 && g.chance <= 1))
     refuse(table.where(), "chance is " + std::to_string(g.chance) + ", must lie above 0 and not above 1");
+  if (table.has("steps")) {
+    const auto steps = table.numbers("steps");
+    if (steps.size() != 2 || steps[0] < 0 || !(steps[1] > steps[0]))
+      refuse(table.where(), "steps must be two steps, [begin, end], the second later");
+    g.steps = {static_cast<std::int64_t>(steps[0]), static_cast<std::int64_t>(steps[1])};
+  }
   if (table.has("frequency")) {
     const TomlTable f = table.table("frequency");
     TokenFrequency frequency;
@@ -59,7 +65,7 @@ Group group_from(const TomlTable& table) {
 }
 
 bool unconditional(const Group& g) {
-  return !g.label && g.tokens.empty() && g.ngrams.empty() && g.score.empty() && g.chance == 1.0 && !g.frequency;
+  return !g.label && g.tokens.empty() && g.ngrams.empty() && g.score.empty() && g.chance == 1.0 && !g.steps && !g.frequency;
 }
 
 Mode mode_from(const TomlTable& table, const std::string& place) {

@@ -30,10 +30,11 @@ struct Group {
   std::vector<std::string> tokens, ngrams;  ///< texts; a token belongs that is one of them, or stands in one of the runs
   std::string at = "target";  ///< rules about tokens look at the token that is predicted ("target") or at the one that is read ("input")
   std::string score;          ///< a column of the data, or a probe's name
-  std::optional<double> above, below;       ///< the score's range; without both, the score itself (0 to 1) is the membership
-  double chance = 1.0;                      ///< a sequence's chance to be taken, drawn anew each time it is used
-  std::optional<TokenFrequency> frequency;  ///< membership by token
-  std::string remainder;                    ///< the group that gets what a membership below 1 leaves
+  std::optional<double> above, below;  ///< the score's range; without both, the score itself (0 to 1) is the membership
+  double chance = 1.0;                 ///< a sequence's chance to be taken, drawn anew each time it is used
+  std::optional<std::pair<std::int64_t, std::int64_t>> steps;  ///< in steps begin..end-1 alone
+  std::optional<TokenFrequency> frequency;                     ///< membership by token
+  std::string remainder;                                       ///< the group that gets what a membership below 1 leaves
   bool may_be_empty = false;
 };
 

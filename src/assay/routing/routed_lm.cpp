@@ -74,7 +74,7 @@ class RoutedLmObjective final : public RoutedLm {
       const RoutedExample& example = parts_[pick.part].examples[pick.example];
       batch.add(example.example);
       const Rng draw = Rng(options_.seed).fork("chance").fork(static_cast<std::uint64_t>(k)).fork(sequence++);
-      rules_->rows(example, seen_[pick.part][pick.example], draw, *rows);
+      rules_->rows(example, seen_[pick.part][pick.example], draw, *rows, step);
     }
     const double total = batch.total_weight();
     StepLoss result{.loss = {}, .weight = total, .tokens = batch.tokens.n_tokens(), .metrics = {}};

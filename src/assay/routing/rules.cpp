@@ -112,8 +112,8 @@ Rules::Rules(const Plan& plan, const Tokenizer& tokenizer, const std::vector<Rou
       if (!rows.other.empty()) counts_[static_cast<std::size_t>(rows.other[t])] += 1 - weight;
     }
   }
-  // What a chance leaves goes on to a later group, so such a group is empty only where no earlier one draws.
-  const bool draws = std::any_of(plan_.groups.begin(), plan_.groups.end(), [](const Group& g) { return g.chance < 1; });
+  // What a chance or other steps leave goes on to a later group, so such a group is empty only where no earlier one has either.
+  const bool draws = std::any_of(plan_.groups.begin(), plan_.groups.end(), [](const Group& g) { return g.chance < 1 || g.steps; });
   for (std::size_t g = 0; g < plan_.groups.size(); ++g) {
     if (counts_[g] == 0 && !plan_.groups[g].may_be_empty && !draws) {
       refuse_group(plan_, g, "takes no token of the data", "may_be_empty = true where that is meant");
@@ -147,10 +147,14 @@ void Rules::count_frequencies(std::size_t g, const std::vector<RoutedExample>& d
   }
 }
 
-void Rules::rows(const RoutedExample& sequence, const std::string& seen_label, Rng draw, TokenRows& to) const {
+void Rules::rows(const RoutedExample& sequence, const std::string& seen_label, Rng draw, TokenRows& to,
+                 std::optional<std::int64_t> step) const {
   std::vector<char> drawn;
-  for (std::size_t g = 0; g < plan_.groups.size(); ++g)
-    drawn.push_back(plan_.groups[g].chance >= 1 || draw.fork(g).chance(plan_.groups[g].chance) ? 1 : 0);
+  for (std::size_t g = 0; g < plan_.groups.size(); ++g) {
+    const Group& group = plan_.groups[g];
+    const bool now = !group.steps || !step || (*step >= group.steps->first && *step < group.steps->second);
+    drawn.push_back(now && (group.chance >= 1 || draw.fork(g).chance(group.chance)) ? 1 : 0);
+  }
   append(sequence, seen_label, drawn, to);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,8 +32,9 @@ class Rules {
   /// none, a group that takes no token are Errors that name the plan's group. `seen` as observed_labels() gives it.
   Rules(const Plan& plan, const Tokenizer& tokenizer, const std::vector<RoutedExample>& data, const std::vector<std::string>& seen);
 
-  /// Appends the rows of one sequence. `draw` decides about `chance`.
-  void rows(const RoutedExample& sequence, const std::string& seen_label, Rng draw, TokenRows& to) const;
+  /// Appends the rows of one sequence. `draw` decides about `chance`; `step` about groups of some steps (none: they count as any other).
+  void rows(const RoutedExample& sequence, const std::string& seen_label, Rng draw, TokenRows& to,
+            std::optional<std::int64_t> step = std::nullopt) const;
 
   /// Membership by token of a group with `frequency`, [vocabulary].
   [[nodiscard]] const std::vector<float>& frequency(std::size_t group) const { return frequency_.at(group); }

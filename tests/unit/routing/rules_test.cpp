@@ -41,6 +41,24 @@ TEST(Rules, TheFirstGroupThatFitsTakesAToken) {
   EXPECT_TRUE(rows_of("[[group]]\nname=\"a\"\nlabel=\"y\"\n", data).other.empty());
 }
 
+TEST(Rules, AGroupOfSomeStepsHoldsInThoseAlone) {
+  const std::vector<RoutedExample> data = {sequence("ant bee", "x")};
+  const Plan plan = plan_of("[[group]]\nname=\"early\"\nsteps=[0, 3]\n[[group]]\nname=\"late\"\n" + kRoute);
+  const Rules rules(plan, letters(), data, labels_of(data));
+  const auto group_in = [&](std::optional<std::int64_t> step) {
+    TokenRows rows;
+    rules.rows(data[0], "x", Rng(1), rows, step);
+    return rows.row.front();
+  };
+  EXPECT_EQ(group_in(0), 0);
+  EXPECT_EQ(group_in(2), 0);
+  EXPECT_EQ(group_in(3), 1);
+  EXPECT_EQ(group_in(std::nullopt), 0);
+  for (const char* wrong : {"steps=[3]", "steps=[3, 3]", "steps=[-1, 3]"})
+    EXPECT_TRUE(
+        contains(error_of([&] { (void)plan_of("[[group]]\nname=\"early\"\n" + std::string(wrong) + "\n" + kRoute); }), "two steps"));
+}
+
 TEST(Rules, ScoresByTokenAndBySequence) {
   const std::vector<RoutedExample> data = {sequence("ant bee cat", "", {{"s", {0.1F, 0.9F, 0.4F}}}),
                                            sequence("ant bee", "", {{"s", {0.7F}}})};
