@@ -74,8 +74,7 @@ TEST(SplitAutoencoder, EachSettingsGradientsAreThoseOfThePublishedLoss) {
     // Composed, as on a GPU, in f64.
     SplitAutoencoder composed = SplitAutoencoder::random(setting, options, Rng(7));
     composed.to(at::TensorOptions(at::kDouble));
-    const SplitImages images64(set, 0, Precision::f32);
-    const double composed_loss = split_gradients(composed, setting, images64, batch, Precision::bf16).total();
+    const double composed_loss = split_gradients(composed, setting, images, batch, Precision::bf16).total();
     const SplitLosses losses = split_gradients(model, setting, images, batch, Precision::f32);
 
     const Net64 encoder = in_f64(model.encoder);

@@ -92,7 +92,7 @@ void SplitImages::target(std::int64_t i, float* to) const {
 }
 
 const Tensor& SplitImages::pixels(const at::TensorOptions& options) const {
-  if (pixels_.defined()) return pixels_;
+  if (pixels_.defined() && pixels_.device() == options.device() && pixels_.dtype() == options.dtype()) return pixels_;
   const Tensor all = at::empty({n_, kPixels}, at::kFloat);
   for (std::int64_t i = 0; i < n_; ++i) target(i, all.data_ptr<float>() + i * kPixels);
   return pixels_ = all.to(options);

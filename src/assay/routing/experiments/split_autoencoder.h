@@ -32,7 +32,7 @@ class SplitImages {
   [[nodiscard]] const std::uint32_t* operand(std::int64_t i) const { return operand_.data() + i * words_; }
   [[nodiscard]] std::uint8_t label(std::int64_t i) const { return images_.labels[static_cast<std::size_t>(i)]; }
   void target(std::int64_t i, float* to) const;
-  /// All images as [n, kPixels] of these options, made once: for nets without kernels.
+  /// All images as [n, kPixels] of this device and dtype, kept: for nets without kernels.
   [[nodiscard]] const Tensor& pixels(const at::TensorOptions& options) const;
 
  private:
