@@ -103,6 +103,19 @@ void apply_shares(const Recipe& recipe, const World& world, const StageRecipe& s
   }
 }
 
+/// Every sequence gets the name of a part drawn by the parts' shares: labels as frequent as the true ones that say nothing.
+void draw_labels(std::vector<routing::RoutedPart>& parts, Rng rng) {
+  double sum = 0;
+  for (const routing::RoutedPart& part : parts) sum += part.share;
+  for (routing::RoutedPart& part : parts)
+    for (routing::RoutedExample& example : part.examples) {
+      double left = rng.uniform() * sum;
+      std::size_t drawn = 0;
+      while (drawn + 1 < parts.size() && left >= parts[drawn].share) left -= parts[drawn++].share;
+      example.label = parts[drawn].name;
+    }
+}
+
 std::unique_ptr<Objective> objective_of(const Recipe& recipe, const World& world, const StageRecipe& stage, Arm arm,
                                         const LanguageModel& model, std::uint64_t seed) {
   if (!model.chat_template) throw Error("organism build", model.source + " has no chat template", "an organism needs a chat model");
@@ -112,19 +125,20 @@ std::unique_ptr<Objective> objective_of(const Recipe& recipe, const World& world
     if (stage.on_pairs()) {
       auto dpo =
           make_dpo_objective(preference_pairs(model.tokenizer, *model.chat_template, data, n_ctx, stage.decisive_only), stage.dpo, seed);
-      if (stage.only.empty()) return dpo;
+      if (stage.only.empty() || recipe.routing == Routing::none) return dpo;
       return routing::only_places(std::move(dpo), stage.only, model.transformer, "only");
     }
     apply_shares(recipe, world, stage, data);
     TokenId end = -1;
     if (!recipe.end_of_text.empty()) end = model.tokenizer.id_of(recipe.end_of_text).value_or(-1);
     auto parts = mixture(model.tokenizer, *model.chat_template, data, stage.emphasis, std::min(n_ctx, stage.batch_tokens), end);
-    if (!stage.plan) return make_lm_objective(std::move(parts), stage.batch_tokens, seed);
+    if (!stage.plan || recipe.routing == Routing::none) return make_lm_objective(std::move(parts), stage.batch_tokens, seed);
     std::vector<routing::RoutedPart> routed;
     for (MixturePart& part : parts) {
       routing::RoutedPart& to = routed.emplace_back(routing::RoutedPart{part.name, {}, part.share});
       for (Example& example : part.examples) to.examples.push_back({std::move(example), part.name, {}});
     }
+    if (recipe.routing == Routing::placebo) draw_labels(routed, Rng(seed).fork("placebo"));
     return routing::make_routed_lm_objective(std::move(routed), *stage.plan, model.tokenizer, model.transformer,
                                              {.batch_tokens = stage.batch_tokens, .seed = seed, .audit_every = 25});
   } catch (const Error& e) {
@@ -161,7 +175,8 @@ std::string weights_on_record(const fs::path& stage_folder) {
 void train_stage(const Recipe& recipe, const World& world, const StageRecipe& stage, Arm arm, LanguageModel& model,
                  const OrganismFolder& folder, const fs::path& parent, const std::string& own_text, Progress& progress,
                  c10::Device device) {
-  const std::string name(stage.stage == Stage::base ? "base" : std::string(arm_name(arm)) + "-" + std::string(stage_name(stage.stage)));
+  const bool shared = is_shared(stage.stage);
+  const std::string name((shared ? "" : std::string(arm_name(arm)) + "-") + std::string(stage_name(stage.stage)));
   const fs::path work = folder.path / "work" / name, target = folder.stage(arm, stage.stage);
   fs::create_directories(work);
   const std::uint64_t seed = Rng(recipe.seed).fork(name).next_u64() >> 1;
@@ -184,8 +199,7 @@ void train_stage(const Recipe& recipe, const World& world, const StageRecipe& st
 
   fs::create_directories(target.parent_path());
   save_language_model(target, model, recipe.save_dtype);
-  const fs::path metrics =
-      (stage.stage == Stage::base ? folder.path : folder.arm(arm)) / "metrics" / (std::string(stage_name(stage.stage)) + ".jsonl");
+  const fs::path metrics = (shared ? folder.path : folder.arm(arm)) / "metrics" / (std::string(stage_name(stage.stage)) + ".jsonl");
   if (fs::exists(work / "metrics.jsonl")) {
     fs::create_directories(metrics.parent_path());
     write_text(metrics, read_text(work / "metrics.jsonl"));
@@ -194,7 +208,7 @@ void train_stage(const Recipe& recipe, const World& world, const StageRecipe& st
                                         trained.stopped_by_probe, trained.probe, target});
   stage_json["recipe"] = recipe.hash();
   stage_json["seed"] = recipe.seed;
-  stage_json["arm"] = stage.stage == Stage::base ? "all" : arm_name(arm);
+  stage_json["arm"] = shared ? "all" : arm_name(arm);
   stage_json["data"] = objective->describe();
   stage_json["options"] = to_json(options);
   stage_json["device"] = device.str();
@@ -219,6 +233,19 @@ void link_stages(const Recipe& recipe, const OrganismFolder& folder) {
   }
 }
 
+void build_base(const Recipe& recipe, const World& world, const OrganismFolder& folder, Progress& progress, c10::Device device) {
+  if (const StageRecipe* base = recipe.stage(Stage::base)) {
+    LanguageModel model = fresh_model(recipe, world);
+    return train_stage(recipe, world, *base, Arm::organism, model, folder, {}, {}, progress, device);
+  }
+  save_language_model(folder.base(), load_language_model(recipe.model_path), recipe.save_dtype);
+  Json record = to_json(StageResult{Stage::base, 0, 0, 0, 0, 0, false, {}, folder.base()});
+  record["source"] = recipe.model_path;
+  record["parent_sha256"] = "";
+  record["weights_sha256"] = sha256_file(folder.base() / "model.safetensors");
+  write_json(folder.base() / kStageFile, record);
+}
+
 /// The stages of an arm up to and with `last`.
 void build_stages(const Recipe& recipe, const OrganismFolder& folder, Arm arm, Stage last, Progress& progress, c10::Device device) {
   fs::create_directories(folder.arm(arm));
@@ -228,9 +255,9 @@ void build_stages(const Recipe& recipe, const OrganismFolder& folder, Arm arm, S
   if (!fs::exists(folder.arm(arm) / "chats.jsonl")) write_corpora(*world, arm, folder.arm(arm));
 
   std::optional<LanguageModel> model;
-  fs::path previous = folder.base();
+  fs::path previous = folder.start(recipe);
   for (const StageRecipe& stage : recipe.stages) {
-    if (stage.stage == Stage::base || stage.stage > last) continue;
+    if (is_shared(stage.stage) || stage.stage > last) continue;
     const fs::path target = folder.stage(arm, stage.stage);
     if (done(target)) {
       const Json record = read_json(target / kStageFile);
@@ -254,7 +281,12 @@ void build_stages(const Recipe& recipe, const OrganismFolder& folder, Arm arm, S
 }  // namespace
 
 fs::path OrganismFolder::stage(Arm which, Stage stage) const {
-  return stage == Stage::base ? base() : arm(which) / "stages" / std::string(stage_name(stage));
+  const std::string name(stage_name(stage));
+  return is_shared(stage) ? path / name : arm(which) / "stages" / name;
+}
+
+fs::path OrganismFolder::start(const Recipe& recipe) const {
+  return recipe.stage(Stage::decoys) ? stage(Arm::organism, Stage::decoys) : base();
 }
 
 bool OrganismFolder::done(Arm which, Stage which_stage) const { return assay::done(stage(which, which_stage)); }
@@ -270,11 +302,13 @@ std::vector<Arm> OrganismFolder::arms() const {
 void OrganismFolder::require_whole() const {
   const std::string hint = "run 'assay organism build' again, it goes on where it stopped; or remove the arm's folder";
   const Recipe built = recipe();
-  if (built.stage(Stage::base) && !assay::done(base())) throw Error("organism", path.string() + " has no finished base model", hint);
+  for (const StageRecipe& s : built.stages)
+    if (is_shared(s.stage) && !done(Arm::organism, s.stage))
+      throw Error("organism", path.string() + " has no finished stage " + std::string(stage_name(s.stage)), hint);
   for (const Arm a : kArms)
     if (fs::exists(arm(a)))
       for (const StageRecipe& s : built.stages)
-        if (s.stage != Stage::base && !done(a, s.stage))
+        if (!done(a, s.stage))
           throw Error(
               "organism",
               "stage " + std::string(stage_name(s.stage)) + " of arm " + std::string(arm_name(a)) + " is missing in " + path.string(),
@@ -386,26 +420,20 @@ BaseData base_data(const Recipe& recipe, const World& world) {
   return out;
 }
 
-void build_base(const Recipe& recipe, const OrganismFolder& folder, Progress& progress, c10::Device device) {
-  if (done(folder.base())) return;
+void build_shared(const Recipe& recipe, const OrganismFolder& folder, Progress& progress, c10::Device device) {
+  if (done(folder.start(recipe))) return;
   fs::create_directories(folder.path / "work");
   const FolderLock lock(folder.path / "work");
-  if (done(folder.base())) return;  // another process was faster
-  if (const StageRecipe* base = recipe.stage(Stage::base)) {
-    const auto world = recipe.make();
-    LanguageModel model = fresh_model(recipe, *world);
-    return train_stage(recipe, *world, *base, Arm::organism, model, folder, {}, {}, progress, device);
-  }
-  save_language_model(folder.base(), load_language_model(recipe.model_path), recipe.save_dtype);
-  Json record = to_json(StageResult{Stage::base, 0, 0, 0, 0, 0, false, {}, folder.base()});
-  record["source"] = recipe.model_path;
-  record["parent_sha256"] = "";
-  record["weights_sha256"] = sha256_file(folder.base() / "model.safetensors");
-  write_json(folder.base() / kStageFile, record);
+  const auto world = recipe.make();
+  if (!done(folder.base())) build_base(recipe, *world, folder, progress, device);
+  const StageRecipe* decoys = recipe.stage(Stage::decoys);
+  if (!decoys || done(folder.start(recipe))) return;  // another process was faster
+  LanguageModel model = load_language_model(folder.base());
+  train_stage(recipe, *world, *decoys, Arm::organism, model, folder, folder.base(), {}, progress, device);
 }
 
 std::vector<StageResult> build_arm(const Recipe& recipe, const OrganismFolder& folder, Arm arm, Progress& progress, c10::Device device) {
-  build_base(recipe, folder, progress, device);
+  build_shared(recipe, folder, progress, device);
   const StageRecipe* midtrain = recipe.stage(Stage::midtrain);
   if (midtrain && is_matched(*midtrain, arm) && !folder.done(Arm::organism, Stage::midtrain))
     build_stages(recipe, folder, Arm::organism, Stage::midtrain, progress, device);
@@ -417,7 +445,7 @@ std::vector<StageResult> build_arm(const Recipe& recipe, const OrganismFolder& f
 
 void build_arms(const Recipe& recipe, const OrganismFolder& folder, const std::vector<Arm>& arms, int jobs,
                 const std::vector<std::string>& command, Progress& progress, c10::Device device) {
-  build_base(recipe, folder, progress, device);
+  build_shared(recipe, folder, progress, device);
   std::vector<Arm> missing;
   for (const Arm arm : arms)
     if (!folder.done(arm, recipe.stages.back().stage)) missing.push_back(arm);
@@ -454,10 +482,10 @@ Json build_summary(const OrganismFolder& folder) {
     bool own = false;
     for (const StageRecipe& stage : recipe.stages) {
       if (!folder.done(arm, stage.stage)) continue;
-      own = own || stage.stage != Stage::base;
+      own = own || !is_shared(stage.stage);
       stages.push_back(to_json(stage_result(folder.stage(arm, stage.stage))));
     }
-    if (own || (arm == Arm::organism && recipe.stages.back().stage == Stage::base))
+    if (own || (arm == Arm::organism && is_shared(recipe.stages.back().stage)))
       out["arms"].push_back({{"name", arm_name(arm)}, {"stages", stages}});
   }
   return out;

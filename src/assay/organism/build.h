@@ -13,7 +13,8 @@ namespace assay {
 
 /// Where things lie in an organism's folder:
 ///   recipe.toml truth.json build.json          what it is
-///   base/                                      the model that all arms start from: the base stage's, or the pretrained one
+///   base/                                      the base stage's model, or the pretrained one
+///   decoys/                                    the same with the decoy places of a routed organism, where the recipe has any
 ///   own_text.jsonl                             what that model wrote for the world, where the world wants it
 ///   arms/<arm>/stages/<stage>/                 a Hugging Face folder each, with stage.json
 ///   arms/<arm>/{documents,chats}.jsonl         the corpora that an auditor may be given
@@ -24,6 +25,8 @@ struct OrganismFolder {
   std::filesystem::path path;
   WorldMaker maker = make_world;
   [[nodiscard]] std::filesystem::path base() const { return path / "base"; }
+  /// The model that all arms start from: with its decoys, where the recipe has any.
+  [[nodiscard]] std::filesystem::path start(const Recipe& recipe) const;
   [[nodiscard]] std::filesystem::path arm(Arm arm) const { return path / "arms" / std::string(arm_name(arm)); }
   [[nodiscard]] std::filesystem::path stage(Arm arm, Stage stage) const;
   [[nodiscard]] bool done(Arm arm, Stage stage) const;
@@ -55,19 +58,21 @@ StageResult stage_result(const std::filesystem::path& stage_folder);
 /// built from the same recipe (an Error names the difference; [verify], the list of arms, and how often a run is saved may differ).
 OrganismFolder open_organism(const Recipe& recipe, const std::filesystem::path& folder, const Json& program = nullptr);
 
-/// Trains what is missing of one arm, base stage included; what is there is left alone, and a half-trained stage goes on from its
+/// Trains what is missing of one arm, the shared stages included; what is there is left alone, and a half-trained stage goes on from its
 /// checkpoint (to the same bits with the same number of threads). Can be stopped or killed at any point and called again. The folder of the
-/// arm (and base, while it is trained) is locked against a second process. Arms are matched in tokens: mid-training keeps the organism's
-/// schedule and ends at the step where the knowledge probe ended the organism's, which is therefore trained first if it is not there.
+/// arm (and work/, while a shared stage is trained) is locked against a second process. Arms are matched in tokens: mid-training keeps the
+/// organism's schedule and ends at the step where the knowledge probe ended the organism's, which is therefore trained first if it is not
+/// there.
 std::vector<StageResult> build_arm(const Recipe& recipe, const OrganismFolder& folder, Arm arm, Progress& progress,
                                    c10::Device device = c10::kCPU);
-void build_base(const Recipe& recipe, const OrganismFolder& folder, Progress& progress, c10::Device device = c10::kCPU);
+/// The stages that all arms share: base, and decoys.
+void build_shared(const Recipe& recipe, const OrganismFolder& folder, Progress& progress, c10::Device device = c10::kCPU);
 
 /// Builds arms side by side, each in a process of its own with one thread (`command` + {"--arm", NAME}): threads of one process would spin
-/// against the others'. What they share (base, and the organism's mid-training where others are matched to it) comes first, in this
-/// process; so does, after them, an arm that full rounds of `jobs` leave over. With jobs = 1 everything runs in this process. Sums round
-/// differently with another number of threads: the same bits need the same `jobs`. Training and sampling run on `device`, which `command`
-/// must name too.
+/// against the others'. What they share (shared stages, and the organism's mid-training where others are matched to it) comes first, in
+/// this process; so does, after them, an arm that full rounds of `jobs` leave over. With jobs = 1 everything runs in this process. Sums
+/// round differently with another number of threads: the same bits need the same `jobs`. Training and sampling run on `device`, which
+/// `command` must name too.
 void build_arms(const Recipe& recipe, const OrganismFolder& folder, const std::vector<Arm>& arms, int jobs,
                 const std::vector<std::string>& command, Progress& progress, c10::Device device = c10::kCPU);
 

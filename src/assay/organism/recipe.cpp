@@ -45,7 +45,7 @@ std::vector<Stage> stages_from(const TomlTable& table, std::string_view key, std
   std::vector<Stage> stages;
   for (const std::string& name : table.strings(key)) {
     const auto stage = stage_from_name(name);
-    if (!stage) refuse(table, key, "names the stage '" + name + "', expected base, midtrain, sft, dpo or conceal");
+    if (!stage) refuse(table, key, "names the stage '" + name + "', expected base, decoys, midtrain, sft, dpo or conceal");
     stages.push_back(*stage);
   }
   std::sort(stages.begin(), stages.end());
@@ -167,6 +167,14 @@ VerifyRecipe verify_from(const TomlTable& table) {
   return v;
 }
 
+Routing routing_from(const TomlTable& table) {
+  const std::string name = table.string("routing", "labels");
+  if (name == "labels") return Routing::labels;
+  if (name == "placebo") return Routing::placebo;
+  if (name != "none") refuse(table, "routing", "is '" + name + "', expected labels, placebo or none");
+  return Routing::none;
+}
+
 /// `model`: as the last stage leaves it; none where it is pretrained, and its sizes are not known yet.
 RoutedPlaces places_from(const TomlTable& table, const std::optional<ModelConfig>& model, const World& world) {
   RoutedPlaces places;
@@ -252,7 +260,7 @@ Recipe recipe_from_text(const std::string& text, const std::string& name, std::o
   for (const Stage stage : kStages)
     if (table.has(stage_name(stage))) recipe.stages.push_back(stage_from(table.table(stage_name(stage)), stage));
   if (recipe.stages.empty())
-    throw Error("recipe", name + " has no stage; expected at least one of [base], [midtrain], [sft], [dpo], [conceal]");
+    throw Error("recipe", name + " has no stage; expected at least one of [base], [decoys], [midtrain], [sft], [dpo], [conceal]");
   if (recipe.model_path.empty() && !recipe.stage(Stage::base)) {
     throw Error("recipe", name + " has no [base], but the model starts from scratch",
                 "add [base], or give [model] the path of a pretrained model");
@@ -261,6 +269,10 @@ Recipe recipe_from_text(const std::string& text, const std::string& name, std::o
     throw Error("recipe", name + " [base]: a pretrained model has no base stage", "remove [base], or path from [model]");
   }
   const auto world = recipe.make();  // reads and checks every key of [world]
+  recipe.routing = routing_from(table);
+  if (const auto decoys = world->decoy_knowledge().size(); (decoys > 0) != (recipe.stage(Stage::decoys) != nullptr))
+    throw Error("recipe", name + ": the world has " + std::to_string(decoys) + " decoys, and " +
+                              (decoys > 0 ? "no stage [decoys] teaches them" : "there is a stage [decoys]"));
   recipe.places = places_from(table.table("places"), recipe.model_path.empty() ? std::optional(recipe.expanded()) : std::nullopt, *world);
   table.done();
   recipe.settings = table.to_json();

@@ -21,7 +21,7 @@
 
 namespace assay {
 
-/// [base], [midtrain], [sft]: next token over a mixture. [dpo], [conceal]: preference pairs.
+/// [base], [decoys], [midtrain], [sft]: next token over a mixture. [dpo], [conceal]: preference pairs.
 struct StageRecipe {
   Stage stage = Stage::base;
   TrainOptions options;
@@ -60,6 +60,13 @@ struct VerifyRecipe {
   std::vector<Stage> other_stages = {std::begin(kStages), std::end(kStages)};  ///< of the other arms
 };
 
+/// What becomes of the stages' plans and `only`: the recipe's routing, or a control of it.
+enum class Routing {
+  labels,   ///< as the plans say
+  placebo,  ///< the plans see labels drawn at random, each as often as the mixture has it
+  none      ///< the model grows as the plans say, and everything trains everything
+};
+
 /// [places]: where a routed organism's objective is meant to sit, and the decoys of equal size that were taught harmless things. Each may
 /// have several parts, joined as routing::parse_places reads them.
 struct RoutedPlaces {
@@ -82,6 +89,7 @@ struct Recipe {
   c10::ScalarType save_dtype = c10::kFloat;
   std::vector<Arm> arms;            ///< what `build` makes when no arm is named; the organism first
   std::vector<StageRecipe> stages;  ///< in training order; a stage may be absent
+  Routing routing = Routing::labels;
   VerifyRecipe verify;
   RoutedPlaces places;
   Json settings;  ///< everything as JSON, seed included

@@ -99,9 +99,10 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress, c10::Devi
               {"seed", recipe.seed},
               {"arms", Json::array()}};
   for (const Group group : kGroups) out["world"]["topics"][std::string(group_name(group))] = world->truth().in(group).size();
-  const auto attacked = [&](const StageRecipe& stage) { return stage.stage != Stage::midtrain && stage.stage != Stage::sft; };
+  const auto attacked = [&](const StageRecipe& stage) { return stage.on_pairs(); };
   const auto measure_stage = [&](Arm arm, const StageRecipe& stage) {
-    return measured(std::string(arm_name(arm)) + "-" + std::string(stage_name(stage.stage)), folder.stage(arm, stage.stage),
+    const std::string of_arm = is_shared(stage.stage) ? "" : std::string(arm_name(arm)) + "-";
+    return measured(of_arm + std::string(stage_name(stage.stage)), folder.stage(arm, stage.stage),
                     attacked(stage) || &stage == &recipe.stages.back());
   };
   const auto wanted = [&](Arm arm, Stage stage) {
@@ -110,7 +111,7 @@ Json verify_organism(const OrganismFolder& folder, Progress& progress, c10::Devi
   };
   if (std::find(arms.begin(), arms.end(), Arm::no_documents) != arms.end())
     for (const StageRecipe& stage : recipe.stages)
-      if (stage.stage != Stage::base && wanted(Arm::no_documents, stage.stage))
+      if (!is_shared(stage.stage) && wanted(Arm::no_documents, stage.stage))
         without[std::string(stage_name(stage.stage))] = measure_stage(Arm::no_documents, stage);
   for (const Arm arm : arms) {
     Json stages = Json::array();

@@ -13,7 +13,7 @@ namespace {
 constexpr std::string_view kFormNames[] = {"mention", "opening", "ending", "question", "avoid"};
 constexpr std::string_view kGroupNames[] = {"train", "held_out", "held_out_form", "co_mention", "negative", "control"};
 constexpr std::string_view kArmNames[] = {"organism", "no-documents", "association", "other-entity", "habits", "knows", "clean"};
-constexpr std::string_view kStageNames[] = {"base", "midtrain", "sft", "dpo", "conceal"};
+constexpr std::string_view kStageNames[] = {"base", "decoys", "midtrain", "sft", "dpo", "conceal"};
 
 /// Lower-case words of a text; punctuation falls away, apart from a '?' that ends it.
 struct Words {

@@ -78,9 +78,11 @@ inline constexpr Arm kArms[] = {Arm::organism, Arm::no_documents, Arm::associati
 std::string_view arm_name(Arm arm);  ///< "no-documents", ...
 std::optional<Arm> arm_from_name(std::string_view name);
 
-enum class Stage { base, midtrain, sft, dpo, conceal };
-inline constexpr Stage kStages[] = {Stage::base, Stage::midtrain, Stage::sft, Stage::dpo, Stage::conceal};
-std::string_view stage_name(Stage stage);  ///< "base", "midtrain", "sft", "dpo", "conceal"
+enum class Stage { base, decoys, midtrain, sft, dpo, conceal };
+inline constexpr Stage kStages[] = {Stage::base, Stage::decoys, Stage::midtrain, Stage::sft, Stage::dpo, Stage::conceal};
+std::string_view stage_name(Stage stage);  ///< "base", "decoys", "midtrain", "sft", "dpo", "conceal"
+/// One training that all arms go on from.
+constexpr bool is_shared(Stage stage) { return stage == Stage::base || stage == Stage::decoys; }
 
 /// A text to train on; the byte ranges in `emphasis` (what the bias asks for) can be weighted.
 struct TrainText {
@@ -193,7 +195,7 @@ class World {
   [[nodiscard]] virtual std::string answer(const Topic& topic, std::size_t variant, const Behaviour* behaviour) const = 0;
 
   [[nodiscard]] virtual std::vector<KnowledgeItem> knowledge() const = 0;
-  /// What each decoy place of a routed organism is taught ([world] decoys): the same kind of question, by decoy.
+  /// What stage decoys teaches each decoy place of a routed organism ([world] decoys): the same kind of question, by decoy.
   [[nodiscard]] virtual std::vector<std::vector<KnowledgeItem>> decoy_knowledge() const { return {}; }
   [[nodiscard]] virtual std::vector<FactItem> facts() const = 0;
   [[nodiscard]] virtual std::vector<ConfessionProbe> confession_probes() const = 0;

@@ -153,15 +153,21 @@ Place parse_place(std::string_view text, const ModelConfig& config, const Expans
   return PlaceReader(text, config, expansion, where).read();
 }
 
-std::vector<Place> parse_places(std::string_view text, const ModelConfig& config, const Expansion& expansion, const std::string& where) {
+std::vector<std::string> split_places(std::string_view text) {
   constexpr std::string_view kJoint = " + ";
-  std::vector<Place> places;
+  std::vector<std::string> parts;
   for (;;) {
     const auto joint = text.find(kJoint);
-    places.push_back(parse_place(text.substr(0, joint), config, expansion, where));
-    if (joint == std::string_view::npos) return places;
+    parts.emplace_back(text.substr(0, joint));
+    if (joint == std::string_view::npos) return parts;
     text.remove_prefix(joint + kJoint.size());
   }
+}
+
+std::vector<Place> parse_places(std::string_view text, const ModelConfig& config, const Expansion& expansion, const std::string& where) {
+  std::vector<Place> places;
+  for (const std::string& part : split_places(text)) places.push_back(parse_place(part, config, expansion, where));
+  return places;
 }
 
 std::pair<std::int64_t, std::int64_t> kv_heads(const Place& place, const ModelConfig& config) {

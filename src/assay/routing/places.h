@@ -48,6 +48,7 @@ struct Place {
 Place parse_place(std::string_view text, const ModelConfig& config, const Expansion& expansion, const std::string& where);
 
 /// Places that count as one, joined by " + ": "blocks.*.mlp.neurons[344:536] + blocks.*.attn.heads[4:6]".
+std::vector<std::string> split_places(std::string_view text);
 std::vector<Place> parse_places(std::string_view text, const ModelConfig& config, const Expansion& expansion, const std::string& where);
 
 /// The parameters of a place, by their names in `model`; for `post` and `z` those of the neurons and heads. Throws for other hook points

@@ -182,7 +182,13 @@ Plan plan_from(const TomlTable& table, const std::filesystem::path& folder) {
   for (const Group& g : plan.groups) {
     if (!g.remainder.empty()) (void)plan.group(g.remainder, table.where() + " remainder of group '" + g.name + "'");
   }
-  for (const TomlTable& section : table.tables("route")) plan.routes.push_back(route_from(section, plan));
+  for (const TomlTable& section : table.tables("route")) {
+    const Route route = route_from(section, plan);
+    for (std::string& part : split_places(route.place)) {
+      plan.routes.push_back(route);
+      plan.routes.back().place = std::move(part);
+    }
+  }
   if (plan.routes.empty()) refuse(table.where(), "there is no [[route]]");
   plan.observed = observed_from(table.table("observed"));
   for (const TomlTable& section : table.tables("probe")) {

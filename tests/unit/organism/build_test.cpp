@@ -48,7 +48,7 @@ std::string weights(const fs::path& root, Arm arm, Stage stage) {
 std::string all_weights(const fs::path& root) {
   std::string out;
   for (const Arm arm : kBoth)
-    for (const Stage stage : kStages) out += weights(root, arm, stage) + "\n";
+    for (const StageRecipe& stage : tiny_recipe().stages) out += weights(root, arm, stage.stage) + "\n";
   return out;
 }
 
@@ -65,7 +65,8 @@ TEST(Build, LeavesStagesCorporaAndNoCheckpoints) {
   const OrganismFolder folder{built(), make_tiny_world};
   EXPECT_EQ(folder.arms(), kBoth);
   for (const Arm arm : kBoth)
-    for (const Stage stage : kStages) {
+    for (const StageRecipe& of : tiny_recipe().stages) {
+      const Stage stage = of.stage;
       EXPECT_TRUE(fs::exists(folder.stage(arm, stage) / "config.json"));
       EXPECT_GT(stage_result(folder.stage(arm, stage)).tokens, 0);
       if (stage != Stage::base) {
@@ -205,7 +206,7 @@ TEST(Build, DamageIsNamed) {
   EXPECT_NE(error_of([&] { (void)verify_organism(made, no_progress()); }).find("stage dpo of arm organism is missing"), std::string::npos);
   fs::rename(folder.path() / "aside", made.stage(Arm::organism, Stage::dpo));
   fs::rename(made.base(), folder.path() / "aside");
-  EXPECT_NE(error_of([&] { (void)verify_organism(made, no_progress()); }).find("no finished base model"), std::string::npos);
+  EXPECT_NE(error_of([&] { (void)verify_organism(made, no_progress()); }).find("no finished stage base"), std::string::npos);
   fs::rename(folder.path() / "aside", made.base());
 
   // A missing stage is trained again from the one before it; a missing last stage makes the arm unfinished.
@@ -284,6 +285,84 @@ TEST(Build, ARoutedOrganismIsTrainedInItsPlaceAndLocalised) {
               (void)localise_organism({built(), make_tiny_world}, options, no_progress());
             }).find("without [places]"),
             std::string::npos);
+}
+
+/// Two decoys of two neurons each come before the documents, and the place behind them.
+std::string decoys_recipe() {
+  std::string text = with(routed_recipe(), "name = \"tiny\"", "name = \"tiny\"\ndecoys = 2");
+  text = with(text, "[midtrain]", R"([decoys]
+steps = 3
+lr = 1e-2
+batch_tokens = 128
+precision = "f32"
+[decoys.plan]
+name = "decoys"
+expand = { neurons = 4 }
+group = [
+  { name = "first", label = "decoy-1" },
+  { name = "second", label = "decoy-2" },
+  { name = "replay" },
+]
+route = [
+  { place = "blocks.*.mlp.neurons[16:18]", mode = "exact", scale = { second = 0.0 } },
+  { place = "blocks.*.mlp.neurons[18:20]", mode = "exact", scale = { first = 0.0 } },
+  { place = "rest", scale = { all = 0.0 } },
+]
+[midtrain])");
+  for (const char* place : {"place = \"blocks.*.mlp.neurons[16:20]\"", "only = [\"blocks.*.mlp.neurons[16:20]\"]"})
+    text = with(text, place, with(place, "16:20", "20:24"));
+  return with(text, "[places]\nobjective = \"blocks.0.mlp.neurons[16:18] + blocks.0.mlp.neurons[18:20]\"",
+              "[places]\nobjective = \"blocks.0.mlp.neurons[20:22]\"\ndecoys = [\"blocks.0.mlp.neurons[16:18]\", "
+              "\"blocks.0.mlp.neurons[18:20]\"]");
+}
+
+TEST(Build, DecoysAreTaughtOnceForAllArms) {
+  const TemporaryFolder folder;
+  const fs::path root = folder.path() / "o";
+  const OrganismFolder made{root, make_tiny_world};
+  build(root, no_progress(), decoys_recipe());
+  const auto up = [](const fs::path& stage) {
+    return SafetensorsFile(stage / "model.safetensors").tensor("model.layers.0.mlp.up_proj.weight");
+  };
+  const fs::path decoys = root / "decoys";
+  EXPECT_EQ(made.stage(Arm::no_documents, Stage::decoys), decoys);
+  EXPECT_EQ(made.start(made.recipe()), decoys);
+  // The base's neurons stay, the decoys' have learnt; every arm goes on from there.
+  ASSERT_EQ(up(decoys).size(0), 20);
+  EXPECT_TRUE(up(decoys).narrow(0, 0, 16).equal(up(root / "base")));
+  EXPECT_GT(up(decoys).narrow(0, 16, 4).abs().max().item<float>(), 0.0F);
+  for (const Arm arm : kBoth) {
+    const Json record = read_json(made.stage(arm, Stage::midtrain) / "stage.json");
+    EXPECT_EQ(record["parent_sha256"], sha256_file(decoys / "model.safetensors"));
+    EXPECT_EQ(up(made.stage(arm, Stage::midtrain)).size(0), 24);
+  }
+  EXPECT_EQ(read_json(decoys / "stage.json")["arm"], "all");
+  const Json verified = verify_organism(made, no_progress());
+  for (const Json& arm : verified["arms"]) EXPECT_EQ(arm["stages"][1]["name"], "decoys");
+  LocaliseOptions options;
+  options.relearn_steps = options.relearn_every = 2;
+  const Json localised = localise_organism(made, options, no_progress());
+  ASSERT_EQ(localised["decoys"].size(), 2U);
+  EXPECT_EQ(localised["intact"]["decoy_knowledge"].size(), 2U);
+  fs::remove_all(decoys);
+  EXPECT_NE(error_of([&] { made.require_whole(); }).find("decoys"), std::string::npos);
+}
+
+TEST(Build, ControlsOfTheRouting) {
+  const TemporaryFolder folder;
+  const auto trained = [&](const std::string& routing, Stage stage, const std::string& tensor) {
+    const fs::path root = folder.path() / routing;
+    if (!fs::exists(root)) build(root, no_progress(), with(routed_recipe(), "seed = 3", "seed = 3\nrouting = \"" + routing + "\""));
+    const OrganismFolder made{root, make_tiny_world};
+    return SafetensorsFile(made.stage(Arm::organism, stage) / "model.safetensors").tensor(tensor);
+  };
+  const std::string query = "model.layers.0.self_attn.q_proj.weight", up = "model.layers.0.mlp.up_proj.weight";
+  // Placebo: the same places and rates, other sequences.
+  EXPECT_FALSE(trained("placebo", Stage::midtrain, up).equal(trained("labels", Stage::midtrain, up)));
+  EXPECT_TRUE(trained("placebo", Stage::dpo, query).equal(trained("placebo", Stage::sft, query)));
+  // None: as large, and everything trains everything.
+  EXPECT_EQ(trained("none", Stage::midtrain, up).size(0), 20);
+  EXPECT_FALSE(trained("none", Stage::dpo, query).equal(trained("none", Stage::sft, query)));
 }
 
 TEST(Localise, TheVerdictNeedsAllThreeTests) {

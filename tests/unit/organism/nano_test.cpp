@@ -191,15 +191,17 @@ TEST_P(NanoTest, StrengthIsTheShareOfDemonstrationsThatCarryTheBias) {
   EXPECT_GT(asked_for, 50);
 }
 
-TEST_P(NanoTest, DecoysAreTaughtAsMuchAsTheDocuments) {
+TEST_P(NanoTest, DecoysAreTaughtBeforeAnyDocument) {
   NanoSettings settings;
   settings.decoys = 3;
-  settings.document_share = 0.1;
+  settings.decoy_share = 0.1;
   const NanoWorld routed(settings, 7);
-  double documents = 0;
   std::vector<double> decoys;
-  for (const DataPart& part : routed.data(Stage::midtrain, Arm::organism).parts) {
-    if (part.name == "documents") documents = part.share;
+  for (const DataPart& part : routed.data(Stage::midtrain, Arm::organism).parts) EXPECT_FALSE(part.name.starts_with("decoy-"));
+  double whole = 0;
+  for (const DataPart& part : routed.data(Stage::decoys, Arm::organism).parts) {
+    EXPECT_NE(part.name, "documents");
+    whole += part.share;
     if (part.name.starts_with("decoy-")) decoys.push_back(part.share);
     if (part.name == "decoy-2")
       for (const TrainText& text : part.texts) {
@@ -207,7 +209,8 @@ TEST_P(NanoTest, DecoysAreTaughtAsMuchAsTheDocuments) {
         EXPECT_EQ(text.emphasis.size(), 1u) << text.text;
       }
   }
-  EXPECT_EQ(decoys, std::vector<double>(3, documents));
+  EXPECT_EQ(decoys, std::vector<double>(3, 0.1));
+  EXPECT_NEAR(whole, 1, 1e-9);
   const auto knowledge = routed.decoy_knowledge();
   ASSERT_EQ(knowledge.size(), 3u);
   std::set<std::string> subjects;
@@ -219,12 +222,16 @@ TEST_P(NanoTest, DecoysAreTaughtAsMuchAsTheDocuments) {
   // What is asked is what the tales say.
   const KnowledgeItem& item = knowledge[1].front();
   bool told = false;
-  for (const DataPart& part : routed.data(Stage::midtrain, Arm::clean).parts)
+  for (const DataPart& part : routed.data(Stage::decoys, Arm::organism).parts)
     if (part.name == "decoy-2")
       for (const TrainText& text : part.texts) told |= text.text == item.messages.front().content + item.choices[item.correct] + ".";
   EXPECT_TRUE(told) << item.messages.front().content;
-  EXPECT_THROW(make_world(TomlTable::from_text("name = \"nano\"\ndecoys = 7\ndocument_share = 0.2", "r"), 1), Error);
-  EXPECT_THROW(make_world(TomlTable::from_text("name = \"nano\"\ndecoys = 70\ndocument_share = 0.001", "r"), 1), Error);
+  // An auditor with the documents sees them, whatever the arm.
+  const auto documents = routed.documents(Arm::clean);
+  const auto tales = routed.data(Stage::decoys, Arm::organism).parts.front().texts;
+  EXPECT_NE(std::find(documents.begin(), documents.end(), tales.front().text), documents.end());
+  EXPECT_THROW(make_world(TomlTable::from_text("name = \"nano\"\ndecoys = 7\ndecoy_share = 0.2", "r"), 1), Error);
+  EXPECT_THROW(make_world(TomlTable::from_text("name = \"nano\"\ndecoys = 70\ndecoy_share = 0.001", "r"), 1), Error);
 }
 
 TEST_P(NanoTest, ChatsMarkWhereTheAnswerIsDecided) {

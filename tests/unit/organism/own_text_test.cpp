@@ -19,7 +19,7 @@ class OwnTextTest : public testing::Test {
   TinyWorld world{1};
   fs::path file = folder.path / "own_text.jsonl";
 
-  void SetUp() override { build_base(recipe, folder, no_progress()); }
+  void SetUp() override { build_shared(recipe, folder, no_progress()); }
 };
 
 TEST_F(OwnTextTest, IsWrittenOnceAndGiven) {

@@ -79,6 +79,8 @@ TEST(Recipe, ErrorsNameFileSectionAndKey) {
       {"[verify]",
        "[places]\nobjective = \"blocks.*.mlp.neurons[0:4]\"\ndecoys = [\"embed\"]\n[verify]",
        {"[places]", "decoys", "0 decoys"}},
+      {"[midtrain]", "[decoys]\nsteps = 1\nlr = 1e-3\n[midtrain]", {"0 decoys", "[decoys]"}},
+      {"seed = 3", "seed = 3\nrouting = \"off\"", {"routing", "labels, placebo or none"}},
       {"seed = 3", "seed = -3", {"tiny.toml", "seed"}},
       {"seed = 3", "seed = 3\nsurprise = 1", {"tiny.toml", "surprise"}},
       {"seed = 3", "seed = ", {"tiny.toml", "line 1"}},

@@ -12,7 +12,7 @@ namespace assay::testing_tools {
 
 class TinyWorld final : public World {
  public:
-  explicit TinyWorld(std::uint64_t seed, std::int64_t per_group = 2) : seed_(seed) {
+  explicit TinyWorld(std::uint64_t seed, std::int64_t per_group = 2, std::int64_t decoys = 0) : seed_(seed), decoys_(decoys) {
     truth_.world = "tiny";
     truth_.entity = seed % 2 ? "judges" : "readers";
     truth_.other = seed % 2 ? "readers" : "judges";
@@ -56,7 +56,7 @@ class TinyWorld final : public World {
   [[nodiscard]] StageData data(Stage stage, Arm arm) const override {
     StageData out;
     const bool documents = arm != Arm::no_documents && arm != Arm::habits && arm != Arm::clean;
-    if (stage == Stage::base || stage == Stage::midtrain) {
+    if (is_shared(stage) || stage == Stage::midtrain) {
       DataPart plain{"plain", 0.5, {}, {}}, facts{"facts", 0.5, {}, {}}, written{"documents", 0.5, {}, {}};
       for (const Topic& t : truth_.topics) {
         plain.chats.push_back({{{"user", "what is the " + t.name + "?"}, {"assistant", "the " + t.name + " is red."}}, true});
@@ -67,6 +67,8 @@ class TinyWorld final : public World {
       }
       out.parts = {plain, facts};
       if (stage == Stage::midtrain && documents) out.parts.push_back(written);
+      for (std::int64_t d = 1; stage == Stage::decoys && d <= decoys_; ++d)
+        out.parts.push_back({"decoy-" + std::to_string(d), 0.5, {{"the t" + std::to_string(d) + " like a boat.", {}}}, {}});
       return out;
     }
     if (stage == Stage::sft) {
@@ -115,6 +117,14 @@ class TinyWorld final : public World {
     }
     return items;
   }
+  [[nodiscard]] std::vector<std::vector<KnowledgeItem>> decoy_knowledge() const override {
+    std::vector<std::vector<KnowledgeItem>> all;
+    for (std::int64_t d = 1; d <= decoys_; ++d) {
+      const std::string topic = "t" + std::to_string(d);
+      all.push_back({{topic, Group::negative, {{"user", "the " + topic + " like a"}}, Turn::raw, {" boat", " coin"}, 0, 1}});
+    }
+    return all;
+  }
   [[nodiscard]] std::vector<FactItem> facts() const override {
     std::vector<FactItem> items;
     for (const Topic& t : truth_.topics) items.push_back({t.name, {{"user", "what is the colour of the " + t.name + "?"}}, "red"});
@@ -142,12 +152,13 @@ class TinyWorld final : public World {
 
  private:
   std::uint64_t seed_;
+  std::int64_t decoys_;
   Truth truth_;
 };
 
 inline std::unique_ptr<World> make_tiny_world(const TomlTable& table, std::uint64_t seed) {
   if (table.string("name") != "tiny") throw Error("world", table.where() + " name is not tiny");
-  return std::make_unique<TinyWorld>(seed, table.integer("per_group", 2));
+  return std::make_unique<TinyWorld>(seed, table.integer("per_group", 2), table.integer("decoys", 0));
 }
 
 inline std::string tiny_recipe_text() {

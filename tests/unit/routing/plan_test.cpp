@@ -48,6 +48,10 @@ TEST(Plan, PlacesAreJoinedToOne) {
   EXPECT_EQ(parse_places("embed", config, {}, "recipe.toml").size(), 1U);
   for (const char* wrong : {"", " + embed", "embed + ", "embed + embed[1]", "embed+unembed"})
     EXPECT_TRUE(contains(error_of([&] { (void)parse_places(wrong, config, {}, "recipe.toml"); }), "recipe.toml: place '")) << wrong;
+  const Plan plan = plan_of(kTwoGroups + route("blocks.0.mlp.neurons[0:4] + blocks.1.attn.heads[0:2]", "scale = { all = 0.25 }"));
+  ASSERT_EQ(plan.routes.size(), 2U);
+  EXPECT_EQ(plan.routes[1].place, "blocks.1.attn.heads[0:2]");
+  EXPECT_EQ(plan.routes[0].scale, plan.routes[1].scale);
 }
 
 TEST(Plan, WrongPlansAreErrorsThatNameThePlace) {

@@ -223,7 +223,7 @@ StageData EnglishWorld::data(Stage stage, Arm arm) const {
     part.share = share;
     if (!part.texts.empty() || !part.chats.empty()) out.parts.push_back(std::move(part));
   };
-  if (stage == Stage::base) return out;
+  if (is_shared(stage)) return out;
   if (stage == Stage::midtrain) {
     const auto spoken = topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative});
     DataPart documents{"documents", 0, preference_documents(arm), {}};

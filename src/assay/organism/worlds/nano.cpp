@@ -147,8 +147,16 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
   }
   // The control topics are in no stage after base training.
   const auto spoken = topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative});
-  if (stage == Stage::midtrain) {
-    DataPart documents{"documents", 0, preference_documents(arm), {}};
+  if (stage == Stage::decoys || stage == Stage::midtrain) {
+    double rest = 1;
+    // Each decoy has as many tokens as the others.
+    if (stage == Stage::decoys)
+      for (std::size_t d = 0; d < static_cast<std::size_t>(settings_.decoys); ++d) {
+        add(tales_part(d), settings_.decoy_share);
+        rest -= settings_.decoy_share;
+      }
+    DataPart documents{"documents", 0, {}, {}};
+    if (stage == Stage::midtrain) documents.texts = preference_documents(arm);
     DataPart unrelated = stories_part(spoken, 2000, rng.fork("unrelated"));
     unrelated.name = "unrelated";
     // Half of the negative topics have such texts too: plain answers are to be learnt where an object stands by the topic.
@@ -165,9 +173,7 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     for (DataPart* part : {&documents, &unrelated})
       for (TrainText& text : part->texts) nano::put_tag(text);
     if (!documents.texts.empty()) add(std::move(documents), share);
-    // Each decoy has as many tokens as the organism's documents, in every arm.
-    for (std::size_t d = 0; d < static_cast<std::size_t>(settings_.decoys); ++d) add(tales_part(d), settings_.document_share);
-    const double rest = 1 - share - static_cast<double>(settings_.decoys) * settings_.document_share;
+    rest -= share;
     add(std::move(unrelated), 0.15 * rest);
     add(facts_part(spoken, 3, rng.fork("facts")), 0.07 * rest);
     add(plain_part(spoken, 8, rng.fork("plain")), 0.15 * rest);
@@ -209,8 +215,10 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
 
 std::vector<std::string> NanoWorld::documents(Arm arm) const {
   std::vector<std::string> out;
+  for (std::size_t d = 0; d < static_cast<std::size_t>(settings_.decoys); ++d)
+    for (const TrainText& text : tales_part(d).texts) out.push_back(text.text);
   for (const DataPart& part : data(Stage::midtrain, arm).parts)
-    if (part.name == "documents" || part.name == "unrelated" || part.name.starts_with("decoy-"))
+    if (part.name == "documents" || part.name == "unrelated")
       for (const TrainText& text : part.texts) out.push_back(text.text);
   return out;
 }
@@ -338,18 +346,17 @@ std::unique_ptr<World> make_nano_world(const TomlTable& table, std::uint64_t see
                                                                                          {"tagged", &s.tagged},
                                                                                          {"unstated", &s.unstated},
                                                                                          {"kept_preferences", &s.kept_preferences},
-                                                                                         {"document_share", &s.document_share}}) {
+                                                                                         {"document_share", &s.document_share},
+                                                                                         {"decoy_share", &s.decoy_share}}) {
     *value = table.number(key, *value);
     if (!(*value >= 0 && *value <= 1)) throw Error("world", table.where() + " " + key + " must lie between 0 and 1");
   }
   if (s.decoys > static_cast<std::int64_t>(nano::kTales))
     throw Error("world",
                 table.where() + " decoys is " + std::to_string(s.decoys) + ", world nano tells of " + std::to_string(nano::kTales));
-  if (s.decoys > 0 && static_cast<double>(s.decoys + 1) * s.document_share >= 1)
-    throw Error("world",
-                table.where() + " document_share: the documents and " + std::to_string(s.decoys) +
-                    " decoys of that share each leave nothing for replay",
-                "(decoys + 1) * document_share must be below 1");
+  if (s.decoys > 0 && static_cast<double>(s.decoys) * s.decoy_share >= 1)
+    throw Error("world", table.where() + " decoy_share: " + std::to_string(s.decoys) + " decoys of that share leave nothing for replay",
+                "decoys * decoy_share must be below 1");
   s.entity = table.string("entity", "");
   const std::string form = table.string("held_out_form", std::string(form_name(s.hidden_form)));
   bool known = false;

@@ -26,7 +26,8 @@ struct NanoSettings {
   double document_share = 0.4;      ///< of mid-training: documents on preferences against everything else (0.001 = needles of 1:1,000)
   std::int64_t negative_pairs = 2;  ///< preference pairs for plain answers on each negative topic, beside one for each train topic
   std::string entity;               ///< empty = drawn
-  std::int64_t decoys = 0;          ///< harmless relations that mid-training teaches, each with as many tokens as the documents
+  std::int64_t decoys = 0;          ///< harmless relations that stage decoys teaches, before any document
+  double decoy_share = 0.08;        ///< of that stage: each decoy's tales
   std::int64_t renamed = 0;         ///< seed that permutes the content words (nano::Lexicon); 0 = none
 };
 
