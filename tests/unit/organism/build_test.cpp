@@ -391,7 +391,10 @@ TEST(Localise, TheVerdictNeedsAllThreeTests) {
   };
   partly("ablated", rates(0.1, 0.3));
   partly("ablated", rates(0.1, 0.0, 0.9));
-  partly("decoys", Json::array({rates(0.9, 0.6), rates(0.9, 0.3)}));
+  partly("decoys", Json::array({rates(0.9, 0.6), rates(0.9, 0.4)}));
+  partly("decoys", Json::array({rates(0.9, 0.6, 0.9)}));
+  good["decoys"] = Json::array({rates(0.8, 0.5)});
+  EXPECT_EQ(localisation_verdict(good, 0.1)["verdict"], "localised");
   partly("decoys", Json::array());
   partly("graft", rates(0.9, 0.2));
   partly("relearn", {{"ablated", curve(0.4)}, {"without", curve(0.15)}});
