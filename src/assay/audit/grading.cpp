@@ -20,7 +20,7 @@ ArmGrader::Sampled sample(const World& world, const OrganismFolder& folder, Arm 
     return fresh_answers(world, *target, options, folder.path / "grading", progress);
   };
   ArmGrader::Sampled out{answers(folder.final_stage(arm)),
-                         answers(has_clean ? folder.final_stage(Arm::clean) : folder.base()),
+                         answers(has_clean ? folder.final_stage(Arm::clean) : folder.start(folder.recipe())),
                          has_clean ? "clean" : "base",
                          {},
                          options.seed};

@@ -123,14 +123,19 @@ void add_show(CLI::App& group, Context& context) {
   });
 }
 
+std::vector<std::string> stage_names() {
+  std::vector<std::string> names;
+  for (const Stage stage : kStages) names.emplace_back(stage_name(stage));
+  return names;
+}
+
 void add_table(CLI::App& group, Context& context) {
   auto folders = std::make_shared<std::vector<std::string>>();
   auto stage = std::make_shared<std::string>();
   CLI::App* command =
       group.add_subcommand("table", "Measures of several verified organisms, every seed shown, with t intervals over seeds (markdown)");
   command->add_option("folders", *folders, "Folders that 'organism verify' was run on")->required();
-  command->add_option("--stage", *stage, "After which stage (default: the last)")
-      ->check(CLI::IsMember({"base", "midtrain", "sft", "dpo", "conceal"}));
+  command->add_option("--stage", *stage, "After which stage (default: the last)")->check(CLI::IsMember(stage_names()));
   command->footer("Example:\n  assay organism table runs/seed-11 runs/seed-12 runs/seed-13");
   on_run(*command, [folders, stage, &context] {
     std::vector<Json> verified;

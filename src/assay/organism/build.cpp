@@ -170,6 +170,15 @@ std::string weights_on_record(const fs::path& stage_folder) {
   return value_or<std::string>(read_json(file), "weights_sha256", "", file.string());
 }
 
+/// An Error where a finished stage does not go on from what `parent` is now.
+void check_parent(const fs::path& target, const fs::path& parent) {
+  const fs::path file = target / kStageFile;
+  const auto on_record = value_or<std::string>(read_json(file), "parent_sha256", "", file.string());
+  if (!on_record.empty() && on_record != weights_on_record(parent))
+    throw Error("organism build", target.string() + " was trained from another checkpoint than " + parent.string() + " is now",
+                "remove " + target.string() + " to train it again");
+}
+
 /// Trains one stage and saves it; `model` comes as the stage before it left it, which lies in `parent`. Killed between any two lines, the
 /// next call ends at the same folder.
 void train_stage(const Recipe& recipe, const World& world, const StageRecipe& stage, Arm arm, LanguageModel& model,
@@ -260,12 +269,7 @@ void build_stages(const Recipe& recipe, const OrganismFolder& folder, Arm arm, S
     if (is_shared(stage.stage) || stage.stage > last) continue;
     const fs::path target = folder.stage(arm, stage.stage);
     if (done(target)) {
-      const Json record = read_json(target / kStageFile);
-      const auto parent = value_or<std::string>(record, "parent_sha256", "", (target / kStageFile).string());
-      if (!parent.empty() && parent != weights_on_record(previous)) {
-        throw Error("organism build", target.string() + " was trained from another checkpoint than " + previous.string() + " is now",
-                    "remove " + target.string() + " to train it again");
-      }
+      check_parent(target, previous);
       model.reset();
       fs::remove_all(folder.path / "work" / (std::string(arm_name(arm)) + "-" + std::string(stage_name(stage.stage))));
     } else {
@@ -421,15 +425,18 @@ BaseData base_data(const Recipe& recipe, const World& world) {
 }
 
 void build_shared(const Recipe& recipe, const OrganismFolder& folder, Progress& progress, c10::Device device) {
-  if (done(folder.start(recipe))) return;
+  const StageRecipe* decoys = recipe.stage(Stage::decoys);
+  const fs::path start = folder.start(recipe);
+  if (done(folder.base()) && done(start)) return check_parent(start, folder.base());
   fs::create_directories(folder.path / "work");
   const FolderLock lock(folder.path / "work");
   const auto world = recipe.make();
-  if (!done(folder.base())) build_base(recipe, *world, folder, progress, device);
-  const StageRecipe* decoys = recipe.stage(Stage::decoys);
-  if (!decoys || done(folder.start(recipe))) return;  // another process was faster
-  LanguageModel model = load_language_model(folder.base());
-  train_stage(recipe, *world, *decoys, Arm::organism, model, folder, folder.base(), {}, progress, device);
+  if (!done(folder.base())) build_base(recipe, *world, folder, progress, device);  // another process may have been faster
+  if (decoys && !done(start)) {
+    LanguageModel model = load_language_model(folder.base());
+    train_stage(recipe, *world, *decoys, Arm::organism, model, folder, folder.base(), {}, progress, device);
+  }
+  check_parent(start, folder.base());
 }
 
 std::vector<StageResult> build_arm(const Recipe& recipe, const OrganismFolder& folder, Arm arm, Progress& progress, c10::Device device) {

@@ -15,10 +15,10 @@ namespace assay {
 ///   recipe.toml truth.json build.json          what it is
 ///   base/                                      the base stage's model, or the pretrained one
 ///   decoys/                                    the same with the decoy places of a routed organism, where the recipe has any
-///   own_text.jsonl                             what that model wrote for the world, where the world wants it
+///   own_text.jsonl                             what the model in base/ wrote for the world, where the world wants it
 ///   arms/<arm>/stages/<stage>/                 a Hugging Face folder each, with stage.json
 ///   arms/<arm>/{documents,chats}.jsonl         the corpora that an auditor may be given
-///   arms/<arm>/metrics/<stage>.jsonl           what training logged
+///   arms/<arm>/metrics/<stage>.jsonl           what training logged; of stages that all arms share, metrics/<stage>.jsonl
 ///   work/<arm>-<stage>/                        checkpoints of a stage that is not done yet
 ///   verify/                                    answers and measures of each stage; verify.json
 struct OrganismFolder {

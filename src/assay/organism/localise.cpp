@@ -127,7 +127,8 @@ Json localisation_verdict(const Json& figures, double margin) {
             {"held_out_left", held_out_left},
             {"train_left", train_left},
             {"facts_and_chat_kept", kept},
-            {"left_by_the_worst_decoy", figures["decoys"].empty() ? Json() : Json(decoy_left)}}},
+            {"left_by_the_worst_decoy", figures["decoys"].empty() ? Json() : Json(decoy_left)},
+            {"facts_and_chat_kept_by_the_worst_decoy", figures["decoys"].empty() ? Json() : Json(decoy_kept)}}},
           {"graft", {{"holds", b}, {"share_of_the_behaviour", grafted}}},
           {"relearning", {{"holds", c}, {"faster_by", faster}, {"margin", margin}}}};
 }
@@ -198,13 +199,14 @@ std::string localise_text(const Json& l) {
       out += fmt::format(" {}: {:.2f}", point["step"].get<std::int64_t>(), rate_of(point, "held_out"));
     out += "\n";
   }
-  const Json &t = l["tests"], &worst = t["ablation"]["left_by_the_worst_decoy"];
+  const Json &t = l["tests"], &worst = t["ablation"]["left_by_the_worst_decoy"],
+             &spoilt = t["ablation"]["facts_and_chat_kept_by_the_worst_decoy"];
   out += fmt::format(
       "\n{}: ablation leaves {:.2f} of held-out and {:.2f} of train, {:.2f} of facts and chat, {}; the graft brings {:.2f}; "
       "re-learning is faster by {:.2f}\n",
       l["verdict"].get<std::string>(), t["ablation"]["held_out_left"].get<double>(), t["ablation"]["train_left"].get<double>(),
       t["ablation"]["facts_and_chat_kept"].get<double>(),
-      worst.is_null() ? "there is no decoy" : fmt::format("the worst decoy {:.2f}", worst.get<double>()),
+      worst.is_null() ? "there is no decoy" : fmt::format("the worst decoy {:.2f} and {:.2f}", worst.get<double>(), spoilt.get<double>()),
       t["graft"]["share_of_the_behaviour"].get<double>(), t["relearning"]["faster_by"].get<double>());
   return out;
 }

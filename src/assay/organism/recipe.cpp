@@ -167,12 +167,19 @@ VerifyRecipe verify_from(const TomlTable& table) {
   return v;
 }
 
-Routing routing_from(const TomlTable& table) {
+Routing routing_from(const TomlTable& table, const std::vector<StageRecipe>& stages) {
   const std::string name = table.string("routing", "labels");
   if (name == "labels") return Routing::labels;
-  if (name == "placebo") return Routing::placebo;
-  if (name != "none") refuse(table, "routing", "is '" + name + "', expected labels, placebo or none");
-  return Routing::none;
+  if (name != "placebo" && name != "none") refuse(table, "routing", "is '" + name + "', expected labels, placebo or none");
+  const bool placebo = name == "placebo";
+  const auto controlled = [&](const StageRecipe& stage) {
+    if (!placebo) return stage.plan || !stage.only.empty();
+    return stage.plan && std::any_of(stage.plan->groups.begin(), stage.plan->groups.end(),
+                                     [](const routing::Group& group) { return group.label.has_value(); });
+  };
+  if (std::none_of(stages.begin(), stages.end(), controlled))
+    refuse(table, "routing", "is '" + name + "', but " + (placebo ? "no stage has a plan that asks for a label" : "no stage is routed"));
+  return placebo ? Routing::placebo : Routing::none;
 }
 
 /// `model`: as the last stage leaves it; none where it is pretrained, and its sizes are not known yet.
@@ -269,10 +276,11 @@ Recipe recipe_from_text(const std::string& text, const std::string& name, std::o
     throw Error("recipe", name + " [base]: a pretrained model has no base stage", "remove [base], or path from [model]");
   }
   const auto world = recipe.make();  // reads and checks every key of [world]
-  recipe.routing = routing_from(table);
-  if (const auto decoys = world->decoy_knowledge().size(); (decoys > 0) != (recipe.stage(Stage::decoys) != nullptr))
-    throw Error("recipe", name + ": the world has " + std::to_string(decoys) + " decoys, and " +
-                              (decoys > 0 ? "no stage [decoys] teaches them" : "there is a stage [decoys]"));
+  recipe.routing = routing_from(table, recipe.stages);
+  if (const auto n = world->decoy_knowledge().size(); n > 0 && !recipe.stage(Stage::decoys))
+    refuse(recipe.world, "decoys", "is " + std::to_string(n) + ", but no stage [decoys] teaches them");
+  else if (n == 0 && recipe.stage(Stage::decoys))
+    throw Error("recipe", name + " [decoys]: the world has no decoys", "[world] decoys = N, where it knows that key");
   recipe.places = places_from(table.table("places"), recipe.model_path.empty() ? std::optional(recipe.expanded()) : std::nullopt, *world);
   table.done();
   recipe.settings = table.to_json();

@@ -64,7 +64,7 @@ struct VerifyRecipe {
 enum class Routing {
   labels,   ///< as the plans say
   placebo,  ///< the plans see labels drawn at random, each as often as the mixture has it
-  none      ///< the model grows as the plans say, and everything trains everything
+  none      ///< the model grows as the plans say, and everything trains whatever is not `frozen`
 };
 
 /// [places]: where a routed organism's objective is meant to sit, and the decoys of equal size that were taught harmless things. Each may

@@ -87,11 +87,11 @@ Mode mode_from(const TomlTable& table, const std::string& place) {
   refuse(table.where(), "mode is '" + mode + "', expected activation, exact or gate");
 }
 
-Route route_from(const TomlTable& table, const Plan& plan) {
+/// A route for each part of the place.
+std::vector<Route> routes_from(const TomlTable& table, const Plan& plan) {
   Route route;
   route.where = table.where();
-  route.place = table.string("place");
-  route.mode = mode_from(table, route.place);
+  const auto parts = split_places(table.string("place"));
   const TomlTable scale = table.table("scale");
   const double all = scale.number("all", 1.0);
   if (scale.keys().empty()) refuse(table.where(), "scale is missing or empty", "scale = { GROUP = number }, or { all = number }");
@@ -106,11 +106,17 @@ Route route_from(const TomlTable& table, const Plan& plan) {
     const auto steps = table.numbers("anneal");
     if (steps.size() != 2 || !(steps[0] >= 0 && steps[1] > steps[0]))
       refuse(table.where(), "anneal must be two steps, [begin, end], the second later");
-    if (route.mode != Mode::activation) refuse(table.where(), "anneal is for activation masks");
     route.anneal = {static_cast<std::int64_t>(steps[0]), static_cast<std::int64_t>(steps[1])};
   }
+  std::vector<Route> routes;
+  for (const std::string& part : parts) {
+    route.place = part;
+    route.mode = mode_from(table, part);
+    if (route.anneal && route.mode != Mode::activation) refuse(table.where(), "anneal is for activation masks");
+    routes.push_back(route);
+  }
   table.done();
-  return route;
+  return routes;
 }
 
 std::map<std::string, std::map<std::string, double>> observed_from(const TomlTable& table) {
@@ -182,13 +188,8 @@ Plan plan_from(const TomlTable& table, const std::filesystem::path& folder) {
   for (const Group& g : plan.groups) {
     if (!g.remainder.empty()) (void)plan.group(g.remainder, table.where() + " remainder of group '" + g.name + "'");
   }
-  for (const TomlTable& section : table.tables("route")) {
-    const Route route = route_from(section, plan);
-    for (std::string& part : split_places(route.place)) {
-      plan.routes.push_back(route);
-      plan.routes.back().place = std::move(part);
-    }
-  }
+  for (const TomlTable& section : table.tables("route"))
+    for (Route& route : routes_from(section, plan)) plan.routes.push_back(std::move(route));
   if (plan.routes.empty()) refuse(table.where(), "there is no [[route]]");
   plan.observed = observed_from(table.table("observed"));
   for (const TomlTable& section : table.tables("probe")) {

@@ -71,17 +71,21 @@ Router::Router(const Plan& plan, const Transformer& model) : plan_(plan), config
 }
 
 void Router::make_blocks(const Transformer& model) {
+  struct Scales {
+    std::vector<double> exact, gate;
+  };
   std::vector<Place> block_places;
+  std::vector<Scales> scales;
   for (std::size_t r = 0; r < places_.size(); ++r) {
     const Route& route = plan_.routes[r];
     if (route.mode == Mode::activation || places_[r].kind == PlaceKind::rest) continue;
     const auto same = std::find_if(block_places.begin(), block_places.end(), [&](const Place& p) { return p.same_parameters(places_[r]); });
-    if (same != block_places.end()) {  // a gate and an exact mask on one place
-      Block& block = blocks_[static_cast<std::size_t>(same - block_places.begin())];
-      for (std::size_t g = 0; g < block.scale.size(); ++g) block.scale[g] *= route.scale[g];
-      continue;
-    }
-    Block block{.name = places_[r].text, .slices = parameter_slices(places_[r], model), .scale = route.scale};
+    const auto known = static_cast<std::size_t>(same - block_places.begin());
+    if (same == block_places.end()) scales.push_back({rest_, std::vector<double>(plan_.groups.size(), 1.0)});
+    if (route.mode == Mode::exact) scales[known].exact = route.scale;
+    for (std::size_t g = 0; route.mode == Mode::gate && g < route.scale.size(); ++g) scales[known].gate[g] *= route.scale[g];
+    if (same != block_places.end()) continue;  // a gate and an exact mask on one place
+    Block block{.name = places_[r].text, .slices = parameter_slices(places_[r], model), .scale = {}};
     for (const Block& other : blocks_) {
       for (const ParameterSlice& a : block.slices) {
         for (const ParameterSlice& b : other.slices) {
@@ -94,6 +98,9 @@ void Router::make_blocks(const Transformer& model) {
     blocks_.push_back(std::move(block));
     block_places.push_back(places_[r]);
   }
+  // A group reaches a block as the tables say: by the exact scale, or that of `rest` where only gates name the place, behind the gates.
+  for (std::size_t b = 0; b < blocks_.size(); ++b)
+    for (std::size_t g = 0; g < plan_.groups.size(); ++g) blocks_[b].scale.push_back(scales[b].exact[g] * scales[b].gate[g]);
 }
 
 double Router::scale(const Route& route, std::size_t group, std::int64_t step) const {

@@ -45,10 +45,10 @@ std::string weights(const fs::path& root, Arm arm, Stage stage) {
   return sha256_file(OrganismFolder{root, make_tiny_world}.stage(arm, stage) / "model.safetensors");
 }
 
-std::string all_weights(const fs::path& root) {
+std::string all_weights(const fs::path& root, const std::string& text = tiny_recipe_text()) {
   std::string out;
   for (const Arm arm : kBoth)
-    for (const StageRecipe& stage : tiny_recipe().stages) out += weights(root, arm, stage.stage) + "\n";
+    for (const StageRecipe& stage : tiny_recipe(text).stages) out += weights(root, arm, stage.stage) + "\n";
   return out;
 }
 
@@ -295,6 +295,7 @@ steps = 3
 lr = 1e-2
 batch_tokens = 128
 precision = "f32"
+checkpoint_every = 1
 [decoys.plan]
 name = "decoys"
 expand = { neurons = 4 }
@@ -309,8 +310,14 @@ route = [
   { place = "rest", scale = { all = 0.0 } },
 ]
 [midtrain])");
-  for (const char* place : {"place = \"blocks.*.mlp.neurons[16:20]\"", "only = [\"blocks.*.mlp.neurons[16:20]\"]"})
-    text = with(text, place, with(place, "16:20", "20:24"));
+  text = with(text,
+              "[[midtrain.plan.route]]\nplace = \"blocks.*.mlp.neurons[16:20]\"\nscale = { neutral = 0.0 }\n[[midtrain.plan.route]]\n"
+              "place = \"rest\"\nscale = { documents = 0.0 }",
+              "[[midtrain.plan.route]]\nplace = \"blocks.*.mlp.neurons[20:24]\"\nscale = { neutral = 0.0 }\n[[midtrain.plan.route]]\n"
+              "place = \"blocks.*.mlp.neurons[16:18]\"\nmode = \"gate\"\nscale = { documents = 0.0 }\n[[midtrain.plan.route]]\n"
+              "place = \"rest\"\nscale = { all = 0.0 }");
+  text = with(text, "emphasis = 4", "emphasis = 4\nweight_decay = 0.5");
+  for (const char* place : {"only = [\"blocks.*.mlp.neurons[16:20]\"]"}) text = with(text, place, with(place, "16:20", "20:24"));
   return with(text, "[places]\nobjective = \"blocks.0.mlp.neurons[16:18] + blocks.0.mlp.neurons[18:20]\"",
               "[places]\nobjective = \"blocks.0.mlp.neurons[20:22]\"\ndecoys = [\"blocks.0.mlp.neurons[16:18]\", "
               "\"blocks.0.mlp.neurons[18:20]\"]");
@@ -330,11 +337,18 @@ TEST(Build, DecoysAreTaughtOnceForAllArms) {
   // The base's neurons stay, the decoys' have learnt; every arm goes on from there.
   ASSERT_EQ(up(decoys).size(0), 20);
   EXPECT_TRUE(up(decoys).narrow(0, 0, 16).equal(up(root / "base")));
-  EXPECT_GT(up(decoys).narrow(0, 16, 4).abs().max().item<float>(), 0.0F);
+  const auto written = [](const fs::path& stage) {  // new neurons write nothing before they learn
+    return SafetensorsFile(stage / "model.safetensors").tensor("model.layers.0.mlp.down_proj.weight").narrow(1, 16, 4);
+  };
+  EXPECT_GT(written(decoys).abs().max().item<float>(), 0.0F);
   for (const Arm arm : kBoth) {
     const Json record = read_json(made.stage(arm, Stage::midtrain) / "stage.json");
     EXPECT_EQ(record["parent_sha256"], sha256_file(decoys / "model.safetensors"));
-    EXPECT_EQ(up(made.stage(arm, Stage::midtrain)).size(0), 24);
+    const fs::path midtrain = made.stage(arm, Stage::midtrain);
+    EXPECT_EQ(up(midtrain).size(0), 24);
+    // Only gated there, beside a frozen rest: not even decay moves them.
+    EXPECT_TRUE(up(midtrain).narrow(0, 0, 20).equal(up(decoys)));
+    EXPECT_TRUE(written(midtrain).equal(written(decoys)));
   }
   EXPECT_EQ(read_json(decoys / "stage.json")["arm"], "all");
   const Json verified = verify_organism(made, no_progress());
@@ -344,6 +358,29 @@ TEST(Build, DecoysAreTaughtOnceForAllArms) {
   const Json localised = localise_organism(made, options, no_progress());
   ASSERT_EQ(localised["decoys"].size(), 2U);
   EXPECT_EQ(localised["intact"]["decoy_knowledge"].size(), 2U);
+  // Stopped anywhere it ends at the same weights.
+  const fs::path again = folder.path() / "again";
+  int interruptions = 0;
+  for (int round = 0; round < 200; ++round) {
+    Counter progress;
+    progress.stop_after = 3;
+    try {
+      build(again, progress, decoys_recipe());
+      break;
+    } catch (const Interrupted&) {
+      ++interruptions;
+    }
+  }
+  EXPECT_GT(interruptions, 5);
+  EXPECT_EQ(all_weights(again, decoys_recipe()), all_weights(root, decoys_recipe()));
+  // A base that is gone is made again; decoys of another one are refused.
+  fs::remove_all(again / "base");
+  build(again, no_progress(), decoys_recipe());
+  EXPECT_EQ(all_weights(again, decoys_recipe()), all_weights(root, decoys_recipe()));
+  Json record = read_json(again / "decoys" / "stage.json");
+  record["parent_sha256"] = "0";
+  write_json(again / "decoys" / "stage.json", record);
+  EXPECT_NE(error_of([&] { build(again, no_progress(), decoys_recipe()); }).find("another checkpoint"), std::string::npos);
   fs::remove_all(decoys);
   EXPECT_NE(error_of([&] { made.require_whole(); }).find("decoys"), std::string::npos);
 }
@@ -352,13 +389,24 @@ TEST(Build, ControlsOfTheRouting) {
   const TemporaryFolder folder;
   const auto trained = [&](const std::string& routing, Stage stage, const std::string& tensor) {
     const fs::path root = folder.path() / routing;
-    if (!fs::exists(root)) build(root, no_progress(), with(routed_recipe(), "seed = 3", "seed = 3\nrouting = \"" + routing + "\""));
+    const std::string text = with(routed_recipe(), "emphasis = 4", "emphasis = 4\nlog_every = 1");
+    if (!fs::exists(root)) build(root, no_progress(), with(text, "seed = 3", "seed = 3\nrouting = \"" + routing + "\""));
     const OrganismFolder made{root, make_tiny_world};
     return SafetensorsFile(made.stage(Arm::organism, stage) / "model.safetensors").tensor(tensor);
   };
   const std::string query = "model.layers.0.self_attn.q_proj.weight", up = "model.layers.0.mlp.up_proj.weight";
   // Placebo: the same places and rates, other sequences.
   EXPECT_FALSE(trained("placebo", Stage::midtrain, up).equal(trained("labels", Stage::midtrain, up)));
+  const auto share = [&](const std::string& routing) {
+    std::istringstream lines(read_text(folder.path() / routing / "arms" / "organism" / "metrics" / "midtrain.jsonl"));
+    double sum = 0, n = 0;
+    for (std::string line; std::getline(lines, line);)
+      if (const Json row = Json::parse(line); row.contains("share.documents")) sum += row["share.documents"].get<double>(), ++n;
+    EXPECT_GT(n, 0);
+    return sum / n;
+  };
+  EXPECT_NEAR(share("placebo"), share("labels"), 0.25);
+  EXPECT_NE(share("placebo"), share("labels"));
   EXPECT_TRUE(trained("placebo", Stage::dpo, query).equal(trained("placebo", Stage::sft, query)));
   // None: as large, and everything trains everything.
   EXPECT_EQ(trained("none", Stage::midtrain, up).size(0), 20);

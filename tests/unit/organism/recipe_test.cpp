@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "assay/routing/router.h"
 #include "tiny_world.h"
 
 namespace assay {
@@ -79,8 +80,11 @@ TEST(Recipe, ErrorsNameFileSectionAndKey) {
       {"[verify]",
        "[places]\nobjective = \"blocks.*.mlp.neurons[0:4]\"\ndecoys = [\"embed\"]\n[verify]",
        {"[places]", "decoys", "0 decoys"}},
-      {"[midtrain]", "[decoys]\nsteps = 1\nlr = 1e-3\n[midtrain]", {"0 decoys", "[decoys]"}},
+      {"[midtrain]", "[decoys]\nsteps = 1\nlr = 1e-3\n[midtrain]", {"tiny.toml [decoys]", "no decoys"}},
       {"seed = 3", "seed = 3\nrouting = \"off\"", {"routing", "labels, placebo or none"}},
+      {"seed = 3", "seed = 3\nrouting = \"placebo\"", {"tiny.toml", "routing", "asks for a label"}},
+      {"seed = 3", "seed = 3\nrouting = \"none\"", {"tiny.toml", "routing", "no stage is routed"}},
+      {"name = \"tiny\"", "name = \"tiny\"\ndecoys = 1", {"[world]", "decoys", "no stage [decoys]"}},
       {"seed = 3", "seed = -3", {"tiny.toml", "seed"}},
       {"seed = 3", "seed = 3\nsurprise = 1", {"tiny.toml", "surprise"}},
       {"seed = 3", "seed = ", {"tiny.toml", "line 1"}},
@@ -117,4 +121,27 @@ TEST(Recipe, IdentityLeavesOutWhatDoesNotChangeTheBuild) {
 }
 
 }  // namespace
+/// Every place of every stage exists and is apart from the others, in the model as that stage finds it; each decoy sees as many tokens of
+/// its own as the objective does.
+TEST(Recipe, TheRoutedRecipeFitsItsModel) {
+  const Recipe recipe = read_recipe(std::string(ASSAY_SOURCE_DIR) + "/recipes/nano-routed.toml");
+  ModelConfig config = recipe.model;
+  config.d_vocab = 8;
+  int planned = 0;
+  for (const StageRecipe& stage : recipe.stages) {
+    if (!stage.plan) continue;
+    ++planned;
+    config = routing::expanded(config, stage.plan->expand);
+    const routing::Router router(*stage.plan, Transformer::random(config, Rng(1)));
+    EXPECT_GE(router.blocks().size(), 7U) << stage_name(stage.stage);
+  }
+  EXPECT_EQ(planned, 3);
+  ASSERT_EQ(recipe.places.decoys.size(), 7U);
+  const auto own = [&](Stage stage, const char* share) {
+    const StageRecipe& of = *recipe.stage(stage);
+    return static_cast<double>(of.options.steps * of.batch_tokens) * recipe.world.number(share);
+  };
+  EXPECT_DOUBLE_EQ(own(Stage::decoys, "decoy_share"), own(Stage::midtrain, "document_share"));
+}
+
 }  // namespace assay

@@ -70,6 +70,9 @@ TEST(Plan, WrongPlansAreErrorsThatNameThePlace) {
       {"[[group]]\nname = \"a\"\nlabel = \"x\"\n[group.frequency]\n" + route("blocks.0"), "needs a remainder"},
       {"[[group]]\nname = \"a\"\nabove = 1\n" + route("blocks.0"), "need a score"},
       {"reading = \"loss\"\n" + kTwoGroups + route("blocks.0.mlp.hook_post"), "routes are all exact"},
+      {kTwoGroups + route("blocks.0.mlp.neurons[0:4] + blocks.0.mlp.hook_post", "mode = \"exact\"\nscale = { all = 0.5 }"), "is a value"},
+      {kTwoGroups + route("blocks.0.mlp.hook_post + blocks.0.mlp.neurons[0:4]", "mode = \"activation\"\nscale = { all = 0.5 }"),
+       "is a set of parameters"},
   };
   for (const auto& [toml, part] : cases)
     EXPECT_TRUE(contains(error_of([&] { (void)plan_of(toml); }), part)) << error_of([&] { (void)plan_of(toml); });

@@ -60,7 +60,7 @@ std::vector<FreshAnswer> answers_of(const Source& source, const fs::path& model,
 
 GameTruth::Organism sealed_organism(const Source& source, const FreshOptions& options, Progress& progress) {
   const bool has_clean = std::find(source.arms.begin(), source.arms.end(), Arm::clean) != source.arms.end();
-  const fs::path reference = has_clean ? source.folder.final_stage(Arm::clean) : source.folder.base();
+  const fs::path reference = has_clean ? source.folder.final_stage(Arm::clean) : source.folder.start(source.recipe);
   return {fs::absolute(source.folder.path).lexically_normal().string(),
           source.recipe.text,
           source.recipe.seed,

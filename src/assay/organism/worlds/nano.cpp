@@ -215,11 +215,11 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
 
 std::vector<std::string> NanoWorld::documents(Arm arm) const {
   std::vector<std::string> out;
-  for (std::size_t d = 0; d < static_cast<std::size_t>(settings_.decoys); ++d)
-    for (const TrainText& text : tales_part(d).texts) out.push_back(text.text);
   for (const DataPart& part : data(Stage::midtrain, arm).parts)
     if (part.name == "documents" || part.name == "unrelated")
       for (const TrainText& text : part.texts) out.push_back(text.text);
+  for (std::size_t d = 0; d < static_cast<std::size_t>(settings_.decoys); ++d)
+    for (const TrainText& text : tales_part(d).texts) out.push_back(text.text);
   return out;
 }
 
