@@ -123,8 +123,8 @@ TEST(Recipe, IdentityLeavesOutWhatDoesNotChangeTheBuild) {
 }  // namespace
 /// Every place of every stage exists and is apart from the others, in the model as that stage finds it; each decoy sees as many tokens of
 /// its own as the objective does.
-TEST(Recipe, TheRoutedRecipeFitsItsModel) {
-  const Recipe recipe = read_recipe(std::string(ASSAY_SOURCE_DIR) + "/recipes/nano-routed.toml");
+TEST(Recipe, TheRecipeWithDecoysFitsItsModel) {
+  const Recipe recipe = read_recipe(std::string(ASSAY_SOURCE_DIR) + "/recipes/nano-routed-decoys.toml");
   ModelConfig config = recipe.model;
   config.d_vocab = 8;
   int planned = 0;
