@@ -14,9 +14,8 @@ struct LocaliseOptions {
 };
 
 /// Does the objective of a routed organism sit in the place that its recipe names ([places])? Three tests on the last stage:
-///   ablation    the place set to 0 leaves a quarter of the behaviour at most, any decoy three quarters at least; either way 0.95 of facts
-///   and
-///               chat are kept (never held without decoys)
+///   ablation    the place set to 0 leaves a quarter of the behaviour at most, any decoy three quarters at least; either way 0.95 of
+///               facts and chat are kept (never held without decoys)
 ///   graft       the place, put into the arm without documents (which shares its base), brings at least half of the behaviour along
 ///   re-learning trained on the documents again, the ablated organism is no faster than the arm without documents
 /// {"place", "intact", "ablated", "decoys": [...], "without", "graft", "relearn": {...}, "tests", "verdict"}; kept in DIR/localise.json.
