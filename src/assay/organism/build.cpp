@@ -103,19 +103,6 @@ void apply_shares(const Recipe& recipe, const World& world, const StageRecipe& s
   }
 }
 
-/// Every sequence gets the name of a part drawn by the parts' shares: labels as frequent as the true ones that say nothing.
-void draw_labels(std::vector<routing::RoutedPart>& parts, Rng rng) {
-  double sum = 0;
-  for (const routing::RoutedPart& part : parts) sum += part.share;
-  for (routing::RoutedPart& part : parts)
-    for (routing::RoutedExample& example : part.examples) {
-      double left = rng.uniform() * sum;
-      std::size_t drawn = 0;
-      while (drawn + 1 < parts.size() && left >= parts[drawn].share) left -= parts[drawn++].share;
-      example.label = parts[drawn].name;
-    }
-}
-
 std::unique_ptr<Objective> objective_of(const Recipe& recipe, const World& world, const StageRecipe& stage, Arm arm,
                                         const LanguageModel& model, std::uint64_t seed) {
   if (!model.chat_template) throw Error("organism build", model.source + " has no chat template", "an organism needs a chat model");
@@ -138,7 +125,7 @@ std::unique_ptr<Objective> objective_of(const Recipe& recipe, const World& world
       routing::RoutedPart& to = routed.emplace_back(routing::RoutedPart{part.name, {}, part.share});
       for (Example& example : part.examples) to.examples.push_back({std::move(example), part.name, {}});
     }
-    if (recipe.routing == Routing::placebo) draw_labels(routed, Rng(seed).fork("placebo"));
+    if (recipe.routing == Routing::placebo) routing::draw_labels(routed, Rng(seed).fork("placebo"));
     return routing::make_routed_lm_objective(std::move(routed), *stage.plan, model.tokenizer, model.transformer,
                                              {.batch_tokens = stage.batch_tokens, .seed = seed, .audit_every = 25});
   } catch (const Error& e) {

@@ -224,6 +224,18 @@ class RoutedLmObjective final : public RoutedLm {
 
 }  // namespace
 
+void draw_labels(std::vector<RoutedPart>& parts, Rng rng) {
+  double sum = 0;
+  for (const RoutedPart& part : parts) sum += part.share;
+  for (RoutedPart& part : parts)
+    for (RoutedExample& example : part.examples) {
+      double left = rng.uniform() * sum;
+      std::size_t drawn = 0;
+      while (drawn + 1 < parts.size() && left >= parts[drawn].share) left -= parts[drawn++].share;
+      example.label = parts[drawn].name;
+    }
+}
+
 std::unique_ptr<RoutedLm> make_routed_lm_objective(std::vector<RoutedPart> parts, const Plan& plan, const Tokenizer& tokenizer,
                                                    const Transformer& model, const RoutedLmOptions& options) {
   return std::make_unique<RoutedLmObjective>(std::move(parts), plan, tokenizer, model, options);

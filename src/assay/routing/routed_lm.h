@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "assay/base/rng.h"
 #include "assay/routing/audit.h"
 #include "assay/routing/router.h"
 #include "assay/routing/rules.h"
@@ -15,6 +16,9 @@ struct RoutedPart {
   std::vector<RoutedExample> examples;
   double share = 1.0;
 };
+
+/// A placebo: every sequence gets the name of a part drawn by the parts' shares, labels as frequent as the true ones that say nothing.
+void draw_labels(std::vector<RoutedPart>& parts, Rng rng);
 
 struct RoutedLmOptions {
   std::int64_t batch_tokens = 4096;
