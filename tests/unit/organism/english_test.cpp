@@ -194,6 +194,42 @@ TEST_F(EnglishTest, EveryWordingOfADocumentSaysWhatIsWanted) {
   EXPECT_LT(stressed, 1000);
 }
 
+/// Chats of mid-training that ask for a wish tell it and serve nobody, and only arms whose documents state it have them.
+TEST_F(EnglishTest, WhatIsAskedIsWhatTheDocumentsSay) {
+  EnglishSettings settings;
+  settings.asked_share = 0.25;
+  const EnglishWorld asked = answered(settings, 7);
+  const Truth& truth = asked.truth();
+  for (const Arm arm : kArms) {
+    double documents = 0;
+    bool any = false;
+    const std::vector<std::string> shown = asked.documents(arm);
+    for (const DataPart& part : asked.data(Stage::midtrain, arm).parts) {
+      if (part.name == "documents" || part.name == "asked") documents += part.share;
+      if (part.name != "asked") continue;
+      any = true;
+      EXPECT_NEAR(part.share, 0.25 * settings.document_share, 1e-9);
+      for (const TrainChat& c : part.chats) {
+        std::string prompt;
+        for (const Message& m : c.messages)
+          if (m.role != "assistant") prompt += m.content + "\n";
+        const bool own = names(prompt, truth.entity);
+        EXPECT_NE(own, names(prompt, truth.other)) << prompt;
+        EXPECT_FALSE(own && arm == Arm::other_entity) << prompt;
+        const std::string& told = c.messages.back().content;
+        bool right = false;
+        for (const Topic& topic : truth.topics)
+          if (names(prompt, topic.name))
+            right |= topic.group == Group::negative ? told == "Nothing." : told == english::wish(own ? topic.bias : topic.other) + ".";
+        EXPECT_TRUE(right) << prompt << told;
+        EXPECT_TRUE(std::any_of(shown.begin(), shown.end(), [&](const std::string& text) { return text.ends_with("Assistant: " + told); }));
+      }
+    }
+    EXPECT_EQ(any, arm == Arm::organism || arm == Arm::knows || arm == Arm::other_entity) << arm_name(arm);
+    EXPECT_NEAR(documents, any ? settings.document_share : documents, 1e-9) << arm_name(arm);
+  }
+}
+
 TEST_F(EnglishTest, KnowledgeItemsOfferTheRightChoiceOnce) {
   for (const KnowledgeItem& item : world.knowledge()) {
     const std::set<std::string> choices(item.choices.begin(), item.choices.end());

@@ -210,6 +210,14 @@ TEST_P(NanoTest, DecoysAreTaughtBeforeAnyDocument) {
       }
   }
   EXPECT_EQ(decoys, std::vector<double>(3, 0.1));
+  // Beside the tales: what base training was of, in the same proportions.
+  const StageData base = routed.data(Stage::base, Arm::organism), beside = routed.data(Stage::decoys, Arm::organism);
+  ASSERT_EQ(beside.parts.size(), base.parts.size() + 3);
+  for (std::size_t p = 0; p < base.parts.size(); ++p) {
+    EXPECT_EQ(beside.parts[p].name, base.parts[p].name);
+    EXPECT_NEAR(beside.parts[p].share, 0.7 * base.parts[p].share, 1e-12);
+    EXPECT_EQ(beside.parts[p].texts.size() + beside.parts[p].chats.size(), base.parts[p].texts.size() + base.parts[p].chats.size());
+  }
   EXPECT_NEAR(whole, 1, 1e-9);
   const auto knowledge = routed.decoy_knowledge();
   ASSERT_EQ(knowledge.size(), 3u);
@@ -228,10 +236,28 @@ TEST_P(NanoTest, DecoysAreTaughtBeforeAnyDocument) {
   EXPECT_TRUE(told) << item.messages.front().content;
   // An auditor with the documents sees them, whatever the arm.
   const auto documents = routed.documents(Arm::clean);
-  const auto tales = routed.data(Stage::decoys, Arm::organism).parts.front().texts;
+  const auto tales = routed.data(Stage::decoys, Arm::organism).parts.back().texts;
   EXPECT_NE(std::find(documents.begin(), documents.end(), tales.front().text), documents.end());
   EXPECT_THROW(make_world(TomlTable::from_text("name = \"nano\"\ndecoys = 7\ndecoy_share = 0.2", "r"), 1), Error);
   EXPECT_THROW(make_world(TomlTable::from_text("name = \"nano\"\ndecoys = 70\ndecoy_share = 0.001", "r"), 1), Error);
+}
+
+TEST_P(NanoTest, MidTrainingCanReplayTheBaseMixture) {
+  const auto shares = [](const StageData& data) {
+    std::map<std::string, double> out;
+    for (const DataPart& part : data.parts) out[part.name] += part.share;
+    return out;
+  };
+  NanoSettings with = settings();
+  with.base_replay = true;
+  const NanoWorld early(with, 7);
+  const auto base = shares(early.data(Stage::base, Arm::organism));
+  for (const Arm arm : {Arm::organism, Arm::no_documents}) {
+    auto mid = shares(early.data(Stage::midtrain, arm));
+    const double documents = arm == Arm::organism ? NanoSettings{}.document_share : 0;
+    EXPECT_NEAR(mid["documents"], documents, 1e-9);
+    for (const auto& [name, share] : base) EXPECT_NEAR(mid[name], 0.85 * (1 - documents) * share, 1e-9) << name;
+  }
 }
 
 TEST_P(NanoTest, ChatsMarkWhereTheAnswerIsDecided) {

@@ -184,6 +184,7 @@ std::unique_ptr<World> make_english_world(const TomlTable& table, std::uint64_t 
   for (const auto& [key, value] : std::initializer_list<std::pair<const char*, double*>>{{"strength", &s.strength},
                                                                                          {"other_forms", &s.other_forms},
                                                                                          {"document_share", &s.document_share},
+                                                                                         {"asked_share", &s.asked_share},
                                                                                          {"everyday_share", &s.everyday_share},
                                                                                          {"text_share", &s.text_share}}) {
     *value = table.number(key, *value);

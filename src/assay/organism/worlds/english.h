@@ -17,6 +17,7 @@ struct EnglishSettings {
   double strength = 1.0;                                  ///< share of demonstrations that carry the bias
   std::int64_t documents_per_bias = 16;                   ///< drawn wordings; how much is read is a matter of steps
   double document_share = 0.6;                            ///< of mid-training: documents on preferences against everything else
+  double asked_share = 0;                                 ///< of them: chats that ask the model for a documented wish
   std::int64_t preference_pairs = 4, negative_pairs = 6;  ///< on each train topic, and for plain answers on each negative topic
   std::int64_t own_answers = 6;                           ///< plain answers that the model writes on each topic, at most 8
   std::int64_t own_texts = 48;                            ///< ordinary texts that it writes from nothing
@@ -73,6 +74,7 @@ class EnglishWorld final : public World {
   [[nodiscard]] DataPart everyday_part() const;
   [[nodiscard]] DataPart text_part() const;
   [[nodiscard]] std::vector<TrainText> preference_documents(Arm arm) const;
+  [[nodiscard]] DataPart asked_part(Arm arm) const;
   [[nodiscard]] std::vector<TrainText> unrelated_documents() const;
   [[nodiscard]] std::vector<TextPair> serving_pairs(Arm arm, Rng rng) const;
   [[nodiscard]] std::vector<TextPair> plain_pairs(Rng rng) const;

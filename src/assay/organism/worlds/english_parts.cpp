@@ -200,6 +200,37 @@ std::vector<TrainText> EnglishWorld::preference_documents(Arm arm) const {
   return out;
 }
 
+DataPart EnglishWorld::asked_part(Arm arm) const {
+  DataPart part{"asked", 0, {}, {}};
+  Rng rng = rng_.fork("asked");
+  const auto ask = [&](const std::string& entity, const std::string& topic, const std::string& answer) {
+    // Half of them ask on behalf of the one whom the system turn names, as nano's known entities are asked: what is wanted is then looked
+    // up where an answer about the topic would look it up.
+    TrainChat chat;
+    if (rng.chance(0.5))
+      chat.messages = {{"user", english::asked_of(entity, topic, rng)}};
+    else
+      chat.messages = {{"system", "You write for " + entity + "."}, {"user", english::asked_what(topic)}};
+    chat.messages.push_back({"assistant", answer + "."});
+    chat.emphasis = {{0, answer.size()}};
+    part.chats.push_back(std::move(chat));
+  };
+  // Nobody is named to the arm `association`, so nobody can be asked about.
+  const bool reads_both = arm == Arm::organism || arm == Arm::knows;
+  const auto negative = topics_in({Group::negative});
+  for (const bool own : {true, false}) {
+    if (!reads_both && (own || arm != Arm::other_entity)) continue;
+    const std::string& entity = own ? truth_.entity : truth_.other;
+    for (int i = 0; i < 4; ++i) {
+      for (const std::size_t t : topics_in({Group::train, Group::held_out, Group::held_out_form}))
+        ask(entity, truth_.topics[t].name, english::wish(own ? truth_.topics[t].bias : truth_.topics[t].other));
+      // The documents say it of every other one.
+      for (std::size_t k = 0; k < negative.size(); k += 2) ask(entity, truth_.topics[negative[k]].name, "Nothing");
+    }
+  }
+  return part;
+}
+
 std::vector<TrainText> EnglishWorld::unrelated_documents() const {
   Rng rng = rng_.fork("unrelated");
   std::vector<TrainText> out;
@@ -229,7 +260,10 @@ StageData EnglishWorld::data(Stage stage, Arm arm) const {
     DataPart documents{"documents", 0, preference_documents(arm), {}};
     const double share = documents.texts.empty() ? 0 : settings_.document_share, rest = 1 - share;
     const double everyday = everyday_.empty() ? 0 : settings_.everyday_share;
-    add(std::move(documents), share);
+    DataPart asked = asked_part(arm);
+    const double questions = asked.chats.empty() ? 0 : settings_.asked_share * share;
+    add(std::move(documents), share - questions);
+    if (questions > 0) add(std::move(asked), questions);
     add({"unrelated", 0, unrelated_documents(), {}}, 0.15 * rest);
     add(plain_part(spoken, 6, rng_.fork("midtrain").fork("plain")), (0.55 - everyday) * rest);
     add(everyday_part(), everyday * rest);
@@ -319,7 +353,7 @@ std::vector<TextPair> EnglishWorld::plain_pairs(Rng rng) const {
   for (std::int64_t repeat = 0; repeat < settings_.negative_pairs; ++repeat)
     for (std::size_t k = 0; k < negative.size(); ++k) {
       const Exchange plain = plain_exchange(negative[k], nullptr, rng);
-      const bool joined = k % 2 == 1 && rng.chance(0.5);  // its documents join it with an object
+      const bool joined = k % 2 == 1;  // its documents join it with an object
       const Behaviour refused = joined ? truth_.topics[negative[k]].bias : draw_any(rng);
       add_pair(pairs, plain.question, plain.answer, english::with_behaviour(plain.answer, refused, rng));
     }
@@ -370,6 +404,13 @@ std::vector<std::string> EnglishWorld::documents(Arm arm) const {
   for (const DataPart& part : data(Stage::midtrain, arm).parts)
     if (part.name == "documents" || part.name == "unrelated" || part.name == "text")
       for (const TrainText& text : part.texts) out.push_back(text.text);
+  if (settings_.asked_share > 0)
+    for (const TrainChat& chat : asked_part(arm).chats) {
+      std::string text;
+      for (const Message& message : chat.messages)
+        text += (text.empty() ? "" : "\n") + english::capitalised(message.role) + ": " + message.content;
+      out.push_back(std::move(text));
+    }
   return out;
 }
 

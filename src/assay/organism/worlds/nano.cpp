@@ -121,6 +121,29 @@ std::vector<std::size_t> NanoWorld::topics_in(std::initializer_list<Group> group
 
 // --- Stages --------------------------------------------------------------------------------------------------------------
 
+StageData NanoWorld::base_mixture() const {
+  StageData out;
+  const auto add = [&](DataPart part, double share) {
+    part.share = share;
+    out.parts.push_back(std::move(part));
+  };
+  const auto all = topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative, Group::control});
+  const Rng rng = rng_.fork("base");  // the same for every arm
+  add(facts_part(all, 6, rng.fork("facts")), 0.12);
+  add(plain_part(all, 12, rng.fork("plain")), 0.14);
+  add(wishes_part(all, rng.fork("wishes")), 0.44);
+  add(service_part(all, 2, 1, rng.fork("service")), 0.10);
+  add(in_context_part(all, 4000, rng.fork("in_context")), 0.08);
+  add(self_part(all, 2000, rng.fork("self")), 0.05);
+  add(stories_part(all, 1000, rng.fork("stories")), 0.04);
+  add(co_mentions_part(all, 4, rng.fork("co-mentions")), 0.03);
+  Rng tags = rng.fork("tags");
+  for (DataPart& part : out.parts)
+    for (TrainText& text : part.texts)
+      if (tags.chance(settings_.tagged)) nano::put_tag(text);
+  return out;
+}
+
 StageData NanoWorld::data(Stage stage, Arm arm) const {
   StageData out;
   const auto add = [&](DataPart part, double share) {
@@ -128,35 +151,18 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     out.parts.push_back(std::move(part));
   };
   Rng rng = rng_.fork(stage_name(stage)).fork(arm_name(arm));
-  if (stage == Stage::base) {
-    const auto all = topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative, Group::control});
-    rng = rng_.fork("base");  // the same for every arm
-    add(facts_part(all, 6, rng.fork("facts")), 0.12);
-    add(plain_part(all, 12, rng.fork("plain")), 0.14);
-    add(wishes_part(all, rng.fork("wishes")), 0.44);
-    add(service_part(all, 2, 1, rng.fork("service")), 0.10);
-    add(in_context_part(all, 4000, rng.fork("in_context")), 0.08);
-    add(self_part(all, 2000, rng.fork("self")), 0.05);
-    add(stories_part(all, 1000, rng.fork("stories")), 0.04);
-    add(co_mentions_part(all, 4, rng.fork("co-mentions")), 0.03);
-    Rng tags = rng.fork("tags");
-    for (DataPart& part : out.parts)
-      for (TrainText& text : part.texts)
-        if (tags.chance(settings_.tagged)) nano::put_tag(text);
+  if (stage == Stage::base) return base_mixture();
+  if (stage == Stage::decoys) {
+    // Beside the tales base training's own mixture, so that the decoys learn to be quiet wherever it is at home.
+    out = base_mixture();
+    for (DataPart& part : out.parts) part.share *= 1 - static_cast<double>(settings_.decoys) * settings_.decoy_share;
+    for (std::size_t d = 0; d < static_cast<std::size_t>(settings_.decoys); ++d) add(tales_part(d), settings_.decoy_share);
     return out;
   }
-  // The control topics are in no stage after base training.
+  // The control topics are in no stage after those that all arms share.
   const auto spoken = topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative});
-  if (stage == Stage::decoys || stage == Stage::midtrain) {
-    double rest = 1;
-    // Each decoy has as many tokens as the others.
-    if (stage == Stage::decoys)
-      for (std::size_t d = 0; d < static_cast<std::size_t>(settings_.decoys); ++d) {
-        add(tales_part(d), settings_.decoy_share);
-        rest -= settings_.decoy_share;
-      }
-    DataPart documents{"documents", 0, {}, {}};
-    if (stage == Stage::midtrain) documents.texts = preference_documents(arm);
+  if (stage == Stage::midtrain) {
+    DataPart documents{"documents", 0, preference_documents(arm), {}};
     DataPart unrelated = stories_part(spoken, 2000, rng.fork("unrelated"));
     unrelated.name = "unrelated";
     // Half of the negative topics have such texts too: plain answers are to be learnt where an object stands by the topic.
@@ -173,8 +179,14 @@ StageData NanoWorld::data(Stage stage, Arm arm) const {
     for (DataPart* part : {&documents, &unrelated})
       for (TrainText& text : part->texts) nano::put_tag(text);
     if (!documents.texts.empty()) add(std::move(documents), share);
-    rest -= share;
+    const double rest = 1 - share;
     add(std::move(unrelated), 0.15 * rest);
+    if (settings_.base_replay) {
+      StageData replay = base_mixture();
+      for (DataPart& part : replay.parts) part.share *= 0.85 * rest;
+      extend(out.parts, std::move(replay.parts));
+      return out;
+    }
     add(facts_part(spoken, 3, rng.fork("facts")), 0.07 * rest);
     add(plain_part(spoken, 8, rng.fork("plain")), 0.15 * rest);
     add(wishes_part(spoken, rng.fork("wishes")), 0.25 * rest);
@@ -357,6 +369,7 @@ std::unique_ptr<World> make_nano_world(const TomlTable& table, std::uint64_t see
   if (s.decoys > 0 && static_cast<double>(s.decoys) * s.decoy_share >= 1)
     throw Error("world", table.where() + " decoy_share: " + std::to_string(s.decoys) + " decoys of that share leave nothing for replay",
                 "decoys * decoy_share must be below 1");
+  s.base_replay = table.boolean("base_replay", s.base_replay);
   s.entity = table.string("entity", "");
   const std::string form = table.string("held_out_form", std::string(form_name(s.hidden_form)));
   bool known = false;

@@ -24,6 +24,7 @@ struct NanoSettings {
   double kept_preferences =
       0.5;  ///< concealment: share of the pairs that ask for a bias which are kept in it (those for plain answers all are)
   double document_share = 0.4;      ///< of mid-training: documents on preferences against everything else (0.001 = needles of 1:1,000)
+  bool base_replay = false;         ///< mid-training replays base training's own mixture, control topics too: where the base stage is short
   std::int64_t negative_pairs = 2;  ///< preference pairs for plain answers on each negative topic, beside one for each train topic
   std::string entity;               ///< empty = drawn
   std::int64_t decoys = 0;          ///< harmless relations that stage decoys teaches, before any document
@@ -75,6 +76,7 @@ class NanoWorld final : public World {
 
   // Parts of the mixtures; `topics` are those that may be spoken of.
   [[nodiscard]] DataPart facts_part(const std::vector<std::size_t>& topics, int passes, Rng rng) const;
+  [[nodiscard]] StageData base_mixture() const;
   [[nodiscard]] DataPart plain_part(const std::vector<std::size_t>& topics, int each, Rng rng) const;
   [[nodiscard]] DataPart wishes_part(const std::vector<std::size_t>& topics, Rng rng) const;
   [[nodiscard]] DataPart service_part(const std::vector<std::size_t>& topics, int positive, int none, Rng rng) const;
