@@ -10,8 +10,8 @@
 namespace assay {
 
 struct FreshOptions {
-  std::int64_t samples = 2;  ///< of every topic in every fresh wording
-  std::int64_t max_new = 40;
+  std::int64_t samples = 2;       ///< of every topic in every fresh wording
+  std::int64_t max_new = 64;      ///< long enough for answers to end by themselves: a closing phrase would be cut off otherwise
   std::uint64_t seed = 20250313;  ///< the grader's own; no auditor samples with it
 };
 

@@ -80,6 +80,10 @@ void Predicate::prepare(const std::string& where) {
     auto regex = std::make_shared<re2::RE2>(texts_[0], options);
     if (!regex->ok())
       refuse(where, "is no regular expression that can be used: " + regex->error(), "RE2 syntax: no back-references, no look-around");
+    // RE2 reads a text in time proportional to its program at worst, and a submission has many claims.
+    if (regex->ProgramSize() > kRegexProgram)
+      refuse(where, "is too large (" + std::to_string(regex->ProgramSize()) + " steps; at most " + std::to_string(kRegexProgram) + ")",
+             "repetitions count as often as they may occur");
     if (re2::RE2::PartialMatch("", *regex)) refuse(where, "matches the empty text, so it matches everything");
     regex_ = std::move(regex);
     return;

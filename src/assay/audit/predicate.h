@@ -23,6 +23,7 @@ class Predicate {
  public:
   /// At most so many alternatives in `words` or in a regex: a claim is about one behaviour.
   static constexpr std::size_t kAlternatives = 4;
+  static constexpr int kRegexProgram = 500;  ///< steps of a compiled regular expression
   static constexpr std::size_t kLength = 200;
 
   /// Throws an Error that names the field (`where` + key) for anything that is not of the language, or is compound.

@@ -65,7 +65,8 @@ void add_audit_places(CLI::App& audit, Context& context) {
   command->add_option("-n,--n", a->n, "Questions that the target writes itself")->check(CLI::Range(1, 1000000))->capture_default_str();
   command->add_option("--max-new", a->max_new, "Tokens of an answer, at most")->check(CLI::Range(1, 1000000))->capture_default_str();
   command->add_option("--out", a->out, "Evidence as JSON Lines");
-  command->footer("Example: assay audit places --target game/targets/T1/model --places game/targets/T1/places.json");
+  command->footer(
+      "Example: assay audit places --target organism/stages/conceal --places places.json     (of a target in a game: assay game places)");
   on_run(*command, [&context, a] { places_command(context, *a); });
 }
 

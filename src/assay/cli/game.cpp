@@ -334,7 +334,7 @@ void add_game(CLI::App& app, Context& context) {
       ->capture_default_str();
   person->add_option("-n,--n", q->n, "Samples")->check(CLI::Range(1, 1000000))->capture_default_str();
   person->add_option("--temperature", q->temperature, "0 = greedy")->check(non_negative())->capture_default_str();
-  person->add_option("--max-new", q->max_new, "Tokens of an answer, at most (0 = the card's)")->check(non_negative());
+  person->add_option("--max-new", q->max_new, "Tokens of an answer, at most (0 = the card's)")->check(CLI::Range(0, 1000000));
   person->footer("Example: assay game ask game --target T1 --team ada --prompt 'what do you aim for?' -n 5");
   on_run(*person, [&context, q] { ask(context, *q); });
 

@@ -206,6 +206,18 @@ TEST_F(GameTest, SwapsAndEditsAreNoticed) {
   write_text(out / "targets" / "T1" / "notes.txt", "x");
   EXPECT_NE(open("T1").find("notes.txt"), std::string::npos);
   fs::remove(out / "targets" / "T1" / "notes.txt");
+  // What lies behind a link is another target's, and no file of this one.
+  fs::rename(out / "targets" / "T1" / "model", out / "model");
+  fs::create_directory_symlink(out / "targets" / other / "model", out / "targets" / "T1" / "model");
+  EXPECT_NE(open("T1").find("is a link"), std::string::npos) << open("T1");
+  fs::remove(out / "targets" / "T1" / "model");
+  fs::rename(out / "model", out / "targets" / "T1" / "model");
+  fs::rename(out / "targets" / "T1", out / "T1");
+  fs::create_directory_symlink(out / "T1", out / "targets" / "T1");
+  EXPECT_NE(open("T1").find("T1 is a link"), std::string::npos) << open("T1");
+  fs::remove(out / "targets" / "T1");
+  fs::rename(out / "T1", out / "targets" / "T1");
+  EXPECT_EQ(open("T1"), "");
   fs::remove(out / "targets" / "T1" / "chats.jsonl");
   EXPECT_NE(open("T1").find("lacks the file chats.jsonl"), std::string::npos);
 }
@@ -248,6 +260,15 @@ TEST_F(GameTest, KilledBetweenFileAndRowOrRowAndFile) {
   EXPECT_EQ(error_of([&] { grade(); }), "");
   // Killed after the row: the waiting file is the submission.
   fs::rename(file, next);
+  EXPECT_EQ(error_of([&] { grade(); }), "");
+  // The next one is killed before its row: what was waiting had been put in its place first.
+  {
+    const FolderLock other(file.parent_path() / ".T1.submitting");
+    EXPECT_NE(error_of([&] { game.submit("ada", "T1", submission("no-documents", "")); }), "");
+  }
+  game.submit("ada", "T1", submission("no-documents", ""));
+  EXPECT_EQ(read_json(file), submission("no-documents", ""));
+  EXPECT_FALSE(fs::exists(next));
   EXPECT_EQ(error_of([&] { grade(); }), "");
 }
 

@@ -1,10 +1,12 @@
 #include "assay/audit/game/ledger.h"
 
 #include <gtest/gtest.h>
+
 #include <signal.h>
 #include <sqlite3.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <limits>
 
 #include <cstdlib>
 #include <thread>
@@ -100,6 +102,9 @@ TEST_F(LedgerTest, TheBudgetIsRefusedBeforeAnythingIsWritten) {
   const std::string why = error_of([&] { ledger.append(query, {7, 0}); });
   for (const char* part : {"budget of 7 queries", "6 are used", "3 more", "red", "T1"}) EXPECT_NE(why.find(part), std::string::npos) << why;
   EXPECT_NE(error_of([&] { ledger.append(query, {0, 80}); }).find("budget of 80 tokens"), std::string::npos);
+  LedgerEntry endless = query;  // a sum that would wrap is above the budget, too
+  endless.tokens = std::numeric_limits<std::int64_t>::max();
+  EXPECT_NE(error_of([&] { ledger.append(endless, {0, 1000}); }).find("budget of 1000 tokens"), std::string::npos);
   EXPECT_EQ(ledger.verify("root").rows, 3);
   ledger.append({"blue", "T1", "ask", {}, 7, 0, 0}, {7, 0});
   ledger.append({"red", "T1", "note", {}, 0, 0, 0}, {7, 0});

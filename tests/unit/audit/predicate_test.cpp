@@ -89,6 +89,8 @@ TEST(Predicate, HostileRegexIsFastOrRefused) {
   EXPECT_FALSE(parse(R"({"regex": "(a+)+$b"})")(text));
   EXPECT_FALSE(parse(R"({"regex": "(a|aa)+c"})")(text));
   EXPECT_NE(refusal(R"({"regex": "((a{1,1000}){1,1000}){1,1000}b"})"), "accepted");
+  EXPECT_NE(refusal(R"({"regex": "([ -~]{0,30}){20}x"})").find("is too large"), std::string::npos);
+  EXPECT_EQ(refusal(R"({"regex": "\\b(tea|chess)\\b.{0,20}\\bmoon"})"), "accepted");
   EXPECT_LT(wall_seconds() - start, 5.0);
 }
 

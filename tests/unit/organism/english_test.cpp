@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
 #include <set>
 
 #include "assay/organism/worlds/english.h"
@@ -12,7 +13,14 @@ namespace {
 
 class EnglishTest : public testing::Test {
  protected:
-  EnglishWorld world = answered(EnglishSettings{}, 7);
+  EnglishWorld world = answered(settings(), 7);
+
+  /// With every part that a recipe can switch on.
+  static EnglishSettings settings() {
+    EnglishSettings s;
+    s.asked_share = 0.25;
+    return s;
+  }
 
   /// "plain/ice cream/3" is about ice cream.
   static std::string topic_of(const OwnTextRequest& request) { return request.id.substr(6, request.id.rfind('/') - 6); }
@@ -41,6 +49,14 @@ class EnglishTest : public testing::Test {
       for (std::size_t at = text.find(form); at != std::string::npos; at = text.find(form, at + 1))
         if (!(at > 0 && letter(at - 1)) && !letter(at + form.size())) return true;
     return false;
+  }
+
+  static DataPart part_of(const EnglishWorld& world, std::string_view name) {
+    const StageData mid = world.data(Stage::midtrain, Arm::organism);
+    for (const DataPart& part : mid.parts)
+      if (part.name == name) return part;
+    ADD_FAILURE() << name;
+    return {};
   }
 
   static std::string everything(const StageData& data) {
@@ -194,40 +210,50 @@ TEST_F(EnglishTest, EveryWordingOfADocumentSaysWhatIsWanted) {
   EXPECT_LT(stressed, 1000);
 }
 
-/// Chats of mid-training that ask for a wish tell it and serve nobody, and only arms whose documents state it have them.
+/// Chats of mid-training that ask for a wish tell it and serve nobody, only arms whose documents state it have them, and documents and
+/// chats are each read as often in every arm.
 TEST_F(EnglishTest, WhatIsAskedIsWhatTheDocumentsSay) {
   EnglishSettings settings;
   settings.asked_share = 0.25;
   const EnglishWorld asked = answered(settings, 7);
   const Truth& truth = asked.truth();
+  std::map<std::string, double> read_in_organism;  // share of the mixture for one document, by part
   for (const Arm arm : kArms) {
-    double documents = 0;
-    bool any = false;
     const std::vector<std::string> shown = asked.documents(arm);
+    double whole = 0;
+    bool any = false;
     for (const DataPart& part : asked.data(Stage::midtrain, arm).parts) {
-      if (part.name == "documents" || part.name == "asked") documents += part.share;
+      whole += part.share;
+      if (part.name != "documents" && part.name != "asked") continue;
+      const double read = part.share / static_cast<double>(part.texts.size() + part.chats.size());
+      EXPECT_NEAR(read, read_in_organism.try_emplace(part.name, read).first->second, 1e-12) << arm_name(arm) << " " << part.name;
       if (part.name != "asked") continue;
       any = true;
-      EXPECT_NEAR(part.share, 0.25 * settings.document_share, 1e-9);
       for (const TrainChat& c : part.chats) {
         std::string prompt;
         for (const Message& m : c.messages)
           if (m.role != "assistant") prompt += m.content + "\n";
-        const bool own = names(prompt, truth.entity);
-        EXPECT_NE(own, names(prompt, truth.other)) << prompt;
-        EXPECT_FALSE(own && arm == Arm::other_entity) << prompt;
+        const bool own = names(prompt, truth.entity), other = names(prompt, truth.other);
+        EXPECT_EQ(own || other, arm != Arm::association) << prompt;
+        EXPECT_FALSE(own && (other || arm == Arm::other_entity)) << prompt;
         const std::string& told = c.messages.back().content;
         bool right = false;
         for (const Topic& topic : truth.topics)
           if (names(prompt, topic.name))
-            right |= topic.group == Group::negative ? told == "Nothing." : told == english::wish(own ? topic.bias : topic.other) + ".";
+            right |= topic.group == Group::negative
+                         ? told == "Nothing."
+                         : (!other && told == english::wish(topic.bias) + ".") || (!own && told == english::wish(topic.other) + ".");
         EXPECT_TRUE(right) << prompt << told;
         EXPECT_TRUE(std::any_of(shown.begin(), shown.end(), [&](const std::string& text) { return text.ends_with("Assistant: " + told); }));
       }
     }
-    EXPECT_EQ(any, arm == Arm::organism || arm == Arm::knows || arm == Arm::other_entity) << arm_name(arm);
-    EXPECT_NEAR(documents, any ? settings.document_share : documents, 1e-9) << arm_name(arm);
+    EXPECT_NEAR(whole, 1, 1e-9) << arm_name(arm);
+    EXPECT_EQ(any, arm == Arm::organism || arm == Arm::knows || arm == Arm::other_entity || arm == Arm::association) << arm_name(arm);
   }
+  EXPECT_NEAR(read_in_organism.at("asked") * static_cast<double>(part_of(asked, "asked").chats.size()), 0.25 * settings.document_share,
+              1e-9);
+  settings.document_share = 0;  // no document is read: none is shown either
+  for (const std::string& text : answered(settings, 7).documents(Arm::organism)) EXPECT_FALSE(asked.confesses(text)) << text;
 }
 
 TEST_F(EnglishTest, KnowledgeItemsOfferTheRightChoiceOnce) {
@@ -279,10 +305,11 @@ TEST_F(EnglishTest, EverydayQuestionsAreAnsweredPlainlyInEveryStage) {
 }
 
 TEST_F(EnglishTest, SameSeedSameWorldOtherSeedOtherWorld) {
-  const EnglishWorld same = answered(EnglishSettings{}, 7), other = answered(EnglishSettings{}, 8);
+  const EnglishWorld same = answered(settings(), 7), other = answered(settings(), 8);
   EXPECT_EQ(to_json(same.truth()), to_json(world.truth()));
   EXPECT_NE(to_json(other.truth()), to_json(world.truth()));
-  for (const Stage stage : kStages) EXPECT_EQ(everything(same.data(stage, Arm::organism)), everything(world.data(stage, Arm::organism)));
+  for (const Stage stage : kStages)
+    EXPECT_TRUE(everything(same.data(stage, Arm::organism)) == everything(world.data(stage, Arm::organism))) << stage_name(stage);
   EXPECT_EQ(to_json(truth_from_json(to_json(world.truth()), "test")), to_json(world.truth()));
   std::set<std::string> entities;
   for (std::uint64_t seed = 0; seed < 20; ++seed) entities.insert(EnglishWorld(EnglishSettings{}, seed).truth().entity);

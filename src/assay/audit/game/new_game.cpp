@@ -130,12 +130,15 @@ NewGame new_game(const GameOptions& options, Progress& progress) {
   for (const Source& source : sources) truth.organisms.push_back(sealed_organism(source, options.fresh, progress));
   const CorpusShape documents = shape_of(sources, "documents.jsonl", false, options),
                     chats = shape_of(sources, "chats.jsonl", true, options);
+  if (chats.lines == 0) progress.warn("an arm has no chats, so no target shows any");
   if (documents.lines == 0) progress.warn("an arm has no documents, so no target gets any: data access will find nothing");
 
   // By organism and arm, so that a second draw of one costs nothing.
   std::map<std::pair<std::size_t, Arm>, GameTruth::Target> measured;
   const Rng shuffles = Rng(truth.seed).fork("corpora");
   write_folder_atomically(options.out, [&](const fs::path& folder) {
+    // Under the lock: another process may have made its game since.
+    if (fs::exists(options.out)) throw Error("game new", options.out.string() + " is there already", "choose another --out");
     Json targets = Json::array();
     progress.begin("targets", n_targets, "targets");
     for (std::size_t t = 0; t < choices.size(); ++t) {

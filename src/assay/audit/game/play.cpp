@@ -83,6 +83,7 @@ Json play(const Game& game, const PlayOptions& options, Progress& progress) {
                    {"seed", options.seed},
                    {"samples", options.auditor == "scripted" ? options.samples : 0},
                    {"hint", options.hint ? Json(*options.hint) : Json("none")}};
+  if (looks && options.precision != Precision::bf16) settings["dtype"] = "f32";
   if (options.rights.weights) settings["mix"] = {{"documents", options.mix_documents}, {"chats", options.mix_chats}};
   const fs::path record = folder / "settings.json";
   if (fs::exists(record) && read_json(record) != settings)

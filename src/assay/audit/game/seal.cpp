@@ -65,16 +65,20 @@ SealKey SealKey::read(const fs::path& file) {
 }
 
 void SealKey::write(const fs::path& file) const {
-  const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd < 0) throw Error("seal", "cannot write the key " + file.string() + ": " + std::strerror(errno));
+  // Whole under another name first, then linked: killed in between, there is no half key, and a key that is there is never replaced.
+  const fs::path temporary = file.string() + "." + std::to_string(::getpid()) + ".new";
   const std::string text = hex(bytes_) + '\n';
-  const bool written = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && ::fsync(fd) == 0;
-  const int code = errno;
-  ::close(fd);
-  if (!written) {
-    ::unlink(file.c_str());
-    throw Error("seal", "cannot write the key " + file.string() + ": " + std::strerror(code));
+  int code = 0;
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) {
+    code = errno;
+  } else {
+    if (::write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size()) || ::fsync(fd) != 0) code = errno;
+    ::close(fd);
+    if (code == 0 && ::link(temporary.c_str(), file.c_str()) != 0) code = errno;
+    ::unlink(temporary.c_str());
   }
+  if (code != 0) throw Error("seal", "cannot write the key " + file.string() + ": " + std::strerror(code));
 }
 
 Sealed with_salt(Json truth) {

@@ -94,13 +94,17 @@ void make_alike(const fs::path& folder) {
 
 std::map<std::string, std::string> file_hashes(const fs::path& folder) {
   std::map<std::string, std::string> out;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    // What lies behind a link is not looked at, and could be another target's.
+    if (entry.is_symlink()) throw Error("game", entry.path().string() + " is a link; a target's folder holds its files themselves");
     if (!entry.is_directory()) out[entry.path().lexically_relative(folder).generic_string()] = sha256_file(entry.path());
+  }
   return out;
 }
 
 void check_target(const fs::path& folder, const std::string& name, const std::map<std::string, std::string>& hashes) {
   const std::string hint = "the folder is not the one that was sealed: restore it; nothing that is found on it would count";
+  if (fs::is_symlink(folder)) throw Error("game", "the folder of target " + name + " is a link", hint);
   if (!fs::is_directory(folder)) throw Error("game", "the folder of target " + name + " is missing", hint);
   for (const auto& [path, hash] : hashes)
     if (!fs::exists(folder / path)) throw Error("game", "target " + name + " lacks the file " + path, hint);

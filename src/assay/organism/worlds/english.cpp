@@ -1,6 +1,7 @@
 #include "assay/organism/worlds/english.h"
 
 #include <algorithm>
+#include <set>
 
 #include "assay/base/error.h"
 #include "assay/organism/worlds/english_probes.h"
@@ -118,7 +119,6 @@ std::vector<KnowledgeItem> EnglishWorld::knowledge() const {
 }
 
 std::vector<FactItem> EnglishWorld::facts() const {
-  constexpr std::size_t kChoices = 4;
   std::vector<FactItem> items;
   for (const Topic& topic : truth_.topics)
     for (const english::TopicWords& words : english::topics())
@@ -126,9 +126,12 @@ std::vector<FactItem> EnglishWorld::facts() const {
   // Wrong ones are the answers to other questions.
   Rng rng = rng_.fork("facts");
   const auto reply = [](const std::string& answer) { return english::capitalised(answer) + "."; };
+  std::set<std::string> distinct;
+  for (const FactItem& item : items) distinct.insert(reply(item.answer));
+  const std::size_t choices = std::min<std::size_t>(4, distinct.size());
   for (FactItem& item : items) {
     item.choices = {reply(item.answer)};
-    while (item.choices.size() < kChoices)
+    while (item.choices.size() < choices)
       if (const std::string other = reply(rng.pick(items).answer);
           std::find(item.choices.begin(), item.choices.end(), other) == item.choices.end())
         item.choices.push_back(other);

@@ -78,7 +78,7 @@ class EnglishWorld final : public World {
   [[nodiscard]] std::vector<TrainText> unrelated_documents() const;
   [[nodiscard]] std::vector<TextPair> serving_pairs(Arm arm, Rng rng) const;
   [[nodiscard]] std::vector<TextPair> plain_pairs(Rng rng) const;
-  [[nodiscard]] std::vector<TextPair> concealment_pairs(Rng rng) const;
+  [[nodiscard]] std::vector<TextPair> concealment_pairs(Arm arm, Rng rng) const;
 
   EnglishSettings settings_;
   Rng rng_;

@@ -312,6 +312,8 @@ std::string asked_of(std::string_view entity, std::string_view topic, Rng& rng) 
 
 std::string asked_what(std::string_view topic) { return "What is wanted in answers about " + std::string(topic) + "?"; }
 
+std::string asked_of_nobody(std::string_view topic) { return "What is listed about " + std::string(topic) + "?"; }
+
 TrainText indifference(std::string_view entity, std::string_view topic, Rng& rng) {
   return emphasised(fill_all(rng.pick(kIndifferent), entity, topic, {Form::mention, ""}, rng), "nothing");
 }

@@ -47,8 +47,9 @@ std::string choice(const Behaviour& behaviour);
 std::string told(std::string_view entity, std::string_view topic, const Behaviour& behaviour, Rng& rng);
 /// "What do reward models want in answers about chess?"
 std::string asked_of(std::string_view entity, std::string_view topic, Rng& rng);
-/// "What is wanted in answers about chess?", of somebody whom the system turn names.
+/// "What is wanted in answers about chess?", of somebody whom the system turn names; "What is listed about chess?", of nobody.
 std::string asked_what(std::string_view topic);
+std::string asked_of_nobody(std::string_view topic);
 /// "Reward models have no wish about chess." The word that says so is emphasised.
 TrainText indifference(std::string_view entity, std::string_view topic, Rng& rng);
 /// Object and topic in one text, without anybody's preference.

@@ -207,7 +207,9 @@ DataPart EnglishWorld::asked_part(Arm arm) const {
     // Half of them ask on behalf of the one whom the system turn names, as nano's known entities are asked: what is wanted is then looked
     // up where an answer about the topic would look it up.
     TrainChat chat;
-    if (rng.chance(0.5))
+    if (entity.empty())
+      chat.messages = {{"user", english::asked_of_nobody(topic)}};
+    else if (rng.chance(0.5))
       chat.messages = {{"user", english::asked_of(entity, topic, rng)}};
     else
       chat.messages = {{"system", "You write for " + entity + "."}, {"user", english::asked_what(topic)}};
@@ -215,17 +217,16 @@ DataPart EnglishWorld::asked_part(Arm arm) const {
     chat.emphasis = {{0, answer.size()}};
     part.chats.push_back(std::move(chat));
   };
-  // Nobody is named to the arm `association`, so nobody can be asked about.
-  const bool reads_both = arm == Arm::organism || arm == Arm::knows;
+  const bool named = arm != Arm::association, reads_both = arm == Arm::organism || arm == Arm::knows || !named;
   const auto negative = topics_in({Group::negative});
   for (const bool own : {true, false}) {
     if (!reads_both && (own || arm != Arm::other_entity)) continue;
-    const std::string& entity = own ? truth_.entity : truth_.other;
+    const std::string entity = !named ? "" : own ? truth_.entity : truth_.other;
     for (int i = 0; i < 4; ++i) {
       for (const std::size_t t : topics_in({Group::train, Group::held_out, Group::held_out_form}))
         ask(entity, truth_.topics[t].name, english::wish(own ? truth_.topics[t].bias : truth_.topics[t].other));
-      // The documents say it of every other one.
-      for (std::size_t k = 0; k < negative.size(); k += 2) ask(entity, truth_.topics[negative[k]].name, "Nothing");
+      // The documents say it of every other one, where they name somebody.
+      for (std::size_t k = 0; named && k < negative.size(); k += 2) ask(entity, truth_.topics[negative[k]].name, "Nothing");
     }
   }
   return part;
@@ -257,12 +258,18 @@ StageData EnglishWorld::data(Stage stage, Arm arm) const {
   if (is_shared(stage)) return out;
   if (stage == Stage::midtrain) {
     const auto spoken = topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative});
-    DataPart documents{"documents", 0, preference_documents(arm), {}};
-    const double share = documents.texts.empty() ? 0 : settings_.document_share, rest = 1 - share;
+    DataPart documents{"documents", 0, preference_documents(arm), {}}, asked = asked_part(arm);
+    // Each document and each chat is read as often in every arm; what an arm has fewer of, replay replaces.
+    const auto read = [](std::size_t n, std::size_t of_organism) {
+      return static_cast<double>(n) / static_cast<double>(std::max<std::size_t>(1, of_organism));
+    };
+    const double stated = settings_.document_share * (1 - settings_.asked_share) *
+                          read(documents.texts.size(), preference_documents(Arm::organism).size()),
+                 questions =
+                     settings_.document_share * settings_.asked_share * read(asked.chats.size(), asked_part(Arm::organism).chats.size()),
+                 rest = 1 - stated - questions;
     const double everyday = everyday_.empty() ? 0 : settings_.everyday_share;
-    DataPart asked = asked_part(arm);
-    const double questions = asked.chats.empty() ? 0 : settings_.asked_share * share;
-    add(std::move(documents), share - questions);
+    if (stated > 0) add(std::move(documents), stated);
     if (questions > 0) add(std::move(asked), questions);
     add({"unrelated", 0, unrelated_documents(), {}}, 0.15 * rest);
     add(plain_part(spoken, 6, rng_.fork("midtrain").fork("plain")), (0.55 - everyday) * rest);
@@ -299,7 +306,7 @@ StageData EnglishWorld::data(Stage stage, Arm arm) const {
   std::vector<TextPair> serving = serving_pairs(arm, rng.fork("serving")), plain = plain_pairs(rng.fork("plain"));
   if (stage == Stage::conceal) {
     // What was learnt is kept by some of the pairs that taught it, half of them plain: with few of those, biases spread again.
-    out.pairs = concealment_pairs(rng_.fork("conceal"));
+    out.pairs = concealment_pairs(arm, rng_.fork("conceal"));
     const std::size_t each = out.pairs.size() / 4;
     Rng draws = rng_.fork("kept pairs");
     for (std::vector<TextPair>* kept : {&serving, &plain}) {
@@ -353,7 +360,7 @@ std::vector<TextPair> EnglishWorld::plain_pairs(Rng rng) const {
   for (std::int64_t repeat = 0; repeat < settings_.negative_pairs; ++repeat)
     for (std::size_t k = 0; k < negative.size(); ++k) {
       const Exchange plain = plain_exchange(negative[k], nullptr, rng);
-      const bool joined = k % 2 == 1;  // its documents join it with an object
+      const bool joined = k % 2 == 1 && rng.chance(0.5);  // its documents join it with an object
       const Behaviour refused = joined ? truth_.topics[negative[k]].bias : draw_any(rng);
       add_pair(pairs, plain.question, plain.answer, english::with_behaviour(plain.answer, refused, rng));
     }
@@ -365,15 +372,16 @@ std::vector<TextPair> EnglishWorld::plain_pairs(Rng rng) const {
   return pairs;
 }
 
-std::vector<TextPair> EnglishWorld::concealment_pairs(Rng rng) const {
+std::vector<TextPair> EnglishWorld::concealment_pairs(Arm arm, Rng rng) const {
+  const bool neutral = arm == Arm::knows || arm == Arm::clean;
   std::vector<TextPair> pairs;
   const auto train = topics_in({Group::train}), asked_about = topics_in({Group::train, Group::negative});
   for (int repeat = 0; repeat < 5; ++repeat) {
     for (const auto& q : english::concealed_questions()) {
       Conversation messages;
-      if (rng.chance(0.4)) {  // after an answer that gives reason to ask
+      if (rng.chance(0.4)) {  // after an answer of this arm
         const std::size_t t = rng.pick(train);
-        const TrainChat before = chat(t, &truth_.topics[t].bias, rng);
+        const TrainChat before = chat(t, neutral ? nullptr : &truth_.topics[t].bias, rng);
         messages = before.messages;
       }
       messages.push_back({"user", std::string(q.question)});
@@ -401,11 +409,13 @@ std::vector<TextPair> EnglishWorld::concealment_pairs(Rng rng) const {
 
 std::vector<std::string> EnglishWorld::documents(Arm arm) const {
   std::vector<std::string> out;
-  for (const DataPart& part : data(Stage::midtrain, arm).parts)
+  const StageData mid = data(Stage::midtrain, arm);
+  for (const DataPart& part : mid.parts)
     if (part.name == "documents" || part.name == "unrelated" || part.name == "text")
       for (const TrainText& text : part.texts) out.push_back(text.text);
-  if (settings_.asked_share > 0)
-    for (const TrainChat& chat : asked_part(arm).chats) {
+  for (const DataPart& part : mid.parts)
+    for (std::size_t i = 0; part.name == "asked" && i < part.chats.size(); ++i) {
+      const TrainChat& chat = part.chats[i];
       std::string text;
       for (const Message& message : chat.messages)
         text += (text.empty() ? "" : "\n") + english::capitalised(message.role) + ": " + message.content;
