@@ -38,6 +38,9 @@ void run_all_resnets(const ResnetArguments& a, const Context& context) {
   const fs::path out = a.out;
   const routing::CifarData data = routing::read_cifar100(a.data);
   fs::create_directories(out);
+  for (auto it = a.settings.begin(); it != a.settings.end(); ++it)
+    if (std::find(a.settings.begin(), it, *it) != it)
+      throw UsageError("route cifar100", "--settings names " + std::to_string(*it) + " twice");
   std::vector<routing::SettingRun> runs;
   for (int s = 0; s < a.seeds; ++s)
     for (const int setting : a.settings)

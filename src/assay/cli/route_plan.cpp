@@ -119,10 +119,11 @@ void explain_plan(const Context& context, const ExplainArguments& a) {
                   "explain it without --data and --text");
     Plan lenient = plan;  // a few texts need not hold every group
     for (Group& group : lenient.groups) group.may_be_empty = group.may_be_empty || a.data.empty();
-    rules.emplace(lenient, model.tokenizer, data, observed_labels(n_data > 0 ? plan : Plan{}, data, Rng(context.seed).fork("observed")));
+    const std::vector<std::string> seen = observed_labels(n_data > 0 ? plan : Plan{}, data, Rng(context.seed).fork("observed"));
+    rules.emplace(lenient, model.tokenizer, data, seen);
     for (std::size_t i = 0; i < data.size(); ++i) {
       if (i < n_data && i >= static_cast<std::size_t>(a.shown)) continue;
-      coloured.push_back(explain_tokens(*rules, model.tokenizer, data[i], plan.groups.size()));
+      coloured.push_back(explain_tokens(*rules, model.tokenizer, data[i], seen[i], plan.groups.size()));
       Json of_text = Json::array();
       for (const ExplainedToken& token : coloured.back()) of_text.push_back({{"token", token.text}, {"shares", token.shares}});
       tokens.push_back(of_text);

@@ -41,6 +41,8 @@ routing::StoriesExperiment stories_experiment(const StoriesArguments& a, const C
   for (const std::string& name : a.methods) {
     const auto found = std::find_if(e.methods.begin(), e.methods.end(), [&](const auto& m) { return m.name == name; });
     if (found == e.methods.end()) throw UsageError("route tinystories", "the configuration has no method '" + name + "'");
+    if (std::any_of(kept.begin(), kept.end(), [&](const auto& m) { return m.name == name; }))
+      throw UsageError("route tinystories", "--methods names '" + name + "' twice");
     kept.push_back(*found);
   }
   e.methods = kept;

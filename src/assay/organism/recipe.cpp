@@ -167,6 +167,17 @@ VerifyRecipe verify_from(const TomlTable& table) {
   return v;
 }
 
+/// Does a sequence's label change any scale? A plan whose labelled groups have the scales of the others is the same with any labels.
+bool labels_matter(const routing::Plan& plan) {
+  const auto last = std::find_if(plan.groups.begin(), plan.groups.end(), routing::unconditional);  // nothing reaches the groups behind it
+  const auto reached = static_cast<std::size_t>(last - plan.groups.begin()) + (last != plan.groups.end() ? 1 : 0);
+  for (const routing::Route& route : plan.routes)
+    for (std::size_t g = 0; g < reached; ++g)
+      for (std::size_t other = 0; other < reached; ++other)
+        if (plan.groups[g].label && route.scale[other] != route.scale[g]) return true;
+  return false;
+}
+
 Routing routing_from(const TomlTable& table, const std::vector<StageRecipe>& stages) {
   const std::string name = table.string("routing", "labels");
   if (name == "labels") return Routing::labels;
@@ -174,11 +185,11 @@ Routing routing_from(const TomlTable& table, const std::vector<StageRecipe>& sta
   const bool placebo = name == "placebo";
   const auto controlled = [&](const StageRecipe& stage) {
     if (!placebo) return stage.plan || !stage.only.empty();
-    return stage.plan && std::any_of(stage.plan->groups.begin(), stage.plan->groups.end(),
-                                     [](const routing::Group& group) { return group.label.has_value(); });
+    return stage.plan && labels_matter(*stage.plan);
   };
   if (std::none_of(stages.begin(), stages.end(), controlled))
-    refuse(table, "routing", "is '" + name + "', but " + (placebo ? "no stage has a plan that asks for a label" : "no stage is routed"));
+    refuse(table, "routing",
+           "is '" + name + "', but " + (placebo ? "no stage has a plan in which a label changes a scale" : "no stage is routed"));
   return placebo ? Routing::placebo : Routing::none;
 }
 

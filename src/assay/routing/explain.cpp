@@ -134,9 +134,9 @@ std::string explain_text(const Json& e) {
 }
 
 std::vector<ExplainedToken> explain_tokens(const Rules& rules, const Tokenizer& tokenizer, const RoutedExample& sequence,
-                                           std::size_t n_groups) {
+                                           const std::string& label, std::size_t n_groups) {
   TokenRows rows;
-  rules.rows(sequence, sequence.label, Rng(0), rows);
+  rules.rows(sequence, label, Rng(0), rows);
   std::vector<ExplainedToken> tokens;
   TextStream stream(tokenizer, /*skip_special=*/false);
   for (std::size_t t = 0; t < sequence.example.ids.size(); ++t) {

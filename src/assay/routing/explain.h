@@ -20,7 +20,8 @@ struct ExplainedToken {
   std::string text;
   std::vector<double> shares;
 };
+/// `label`: as the rules see it (Plan::observed).
 std::vector<ExplainedToken> explain_tokens(const Rules& rules, const Tokenizer& tokenizer, const RoutedExample& sequence,
-                                           std::size_t n_groups);
+                                           const std::string& label, std::size_t n_groups);
 
 }  // namespace assay::routing

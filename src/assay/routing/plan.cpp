@@ -64,10 +64,6 @@ Group group_from(const TomlTable& table) {
   return g;
 }
 
-bool unconditional(const Group& g) {
-  return !g.label && g.tokens.empty() && g.ngrams.empty() && g.score.empty() && g.chance == 1.0 && !g.steps && !g.frequency;
-}
-
 Mode mode_from(const TomlTable& table, const std::string& place) {
   const bool hook = place.find("hook_") != std::string::npos;
   const std::string mode = table.string("mode", hook ? "activation" : "exact");
@@ -137,6 +133,10 @@ std::map<std::string, std::map<std::string, double>> observed_from(const TomlTab
 }
 
 }  // namespace
+
+bool unconditional(const Group& g) {
+  return !g.label && g.tokens.empty() && g.ngrams.empty() && g.score.empty() && g.chance == 1.0 && !g.steps && !g.frequency;
+}
 
 std::string to_string(Mode mode) { return mode == Mode::activation ? "activation" : mode == Mode::exact ? "exact" : "gate"; }
 

@@ -38,6 +38,9 @@ struct Group {
   bool may_be_empty = false;
 };
 
+/// It takes every token that the groups before it leave.
+bool unconditional(const Group& group);
+
 enum class Mode {
   activation,  ///< the gradient that arrives at a hook point is scaled; values stay, bit for bit
   exact,       ///< a token's part in the gradient of parameters is scaled

@@ -35,6 +35,7 @@ class RoutedLmObjective final : public RoutedLm {
         sampler_(lm_sampler(lm_parts(parts_), options.batch_tokens, options.seed)),
         audit_(router_.blocks(), options.audit_every) {
     describe_data();
+    for (const ProbeScore& probe : plan.probes) description_["probes"][probe.name] = sha256_file(probe.file);
     label_parts();
     if (plan.probes.empty()) make_rules();
   }

@@ -56,7 +56,11 @@ Router::Router(const Plan& plan, const Transformer& model) : plan_(plan), config
     if (route.mode == Mode::gate && !gateable) {
       throw Error("plan", route.where + ": place '" + route.place + "' cannot be gated", "gates stand at mlp.neurons and attn.heads");
     }
-    if (place.kind == PlaceKind::rest) rest_ = route.scale;
+    if (place.kind == PlaceKind::rest) {
+      if (std::any_of(places_.begin(), places_.end(), [](const Place& p) { return p.kind == PlaceKind::rest; }))
+        throw Error("plan", route.where + ": place 'rest' is routed twice", "one route has the scales of all groups");
+      rest_ = route.scale;
+    }
     if (route.anneal) last_change_ = std::max(last_change_, route.anneal->second);
     places_.push_back(place);
   }
@@ -73,6 +77,7 @@ Router::Router(const Plan& plan, const Transformer& model) : plan_(plan), config
 void Router::make_blocks(const Transformer& model) {
   struct Scales {
     std::vector<double> exact, gate;
+    bool masked = false;
   };
   std::vector<Place> block_places;
   std::vector<Scales> scales;
@@ -82,7 +87,11 @@ void Router::make_blocks(const Transformer& model) {
     const auto same = std::find_if(block_places.begin(), block_places.end(), [&](const Place& p) { return p.same_parameters(places_[r]); });
     const auto known = static_cast<std::size_t>(same - block_places.begin());
     if (same == block_places.end()) scales.push_back({rest_, std::vector<double>(plan_.groups.size(), 1.0)});
-    if (route.mode == Mode::exact) scales[known].exact = route.scale;
+    if (route.mode == Mode::exact) {
+      if (std::exchange(scales[known].masked, true))
+        throw Error("plan", route.where + ": place '" + route.place + "' has two exact routes", "one route has the scales of all groups");
+      scales[known].exact = route.scale;
+    }
     for (std::size_t g = 0; route.mode == Mode::gate && g < route.scale.size(); ++g) scales[known].gate[g] *= route.scale[g];
     if (same != block_places.end()) continue;  // a gate and an exact mask on one place
     Block block{.name = places_[r].text, .slices = parameter_slices(places_[r], model), .scale = {}};

@@ -82,7 +82,7 @@ TEST(Recipe, ErrorsNameFileSectionAndKey) {
        {"[places]", "decoys", "0 decoys"}},
       {"[midtrain]", "[decoys]\nsteps = 1\nlr = 1e-3\n[midtrain]", {"tiny.toml [decoys]", "no decoys"}},
       {"seed = 3", "seed = 3\nrouting = \"off\"", {"routing", "labels, placebo or none"}},
-      {"seed = 3", "seed = 3\nrouting = \"placebo\"", {"tiny.toml", "routing", "asks for a label"}},
+      {"seed = 3", "seed = 3\nrouting = \"placebo\"", {"tiny.toml", "routing", "a label changes a scale"}},
       {"seed = 3", "seed = 3\nrouting = \"none\"", {"tiny.toml", "routing", "no stage is routed"}},
       {"name = \"tiny\"", "name = \"tiny\"\ndecoys = 1", {"[world]", "decoys", "no stage [decoys]"}},
       {"seed = 3", "seed = -3", {"tiny.toml", "seed"}},

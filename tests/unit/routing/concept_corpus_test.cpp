@@ -79,6 +79,20 @@ TEST(ConceptCorpus, FilesOfStories) {
   EXPECT_TRUE(contains(error_of([&] { read_stories({folder.path() / "c.txt"}); }), "holds no story"));
 }
 
+TEST(ConceptCorpus, ARuleThatFitsNoneOrAllOfTheGeneratedStoriesIsRefused) {
+  const StoryWorldOptions world{.concept_theme = "forest", .concept_rate = 0.2, .seed = 3};
+  std::vector<std::string> texts;
+  for (std::uint64_t i = 0; i < 50; ++i) texts.push_back(StoryWorld(world).story(i).text);
+  const Tokenizer tokenizer = story_tokenizer(texts, 300);
+  for (const char* rule : {R"(\bdragon\b)", "[a-z]"}) {
+    CorpusOptions o;
+    o.rule = rule;
+    o.validation_forget = o.validation_retain = 2;
+    const std::string why = error_of([&] { (void)corpus_of_world(world, 20, tokenizer, o, no_progress()); });
+    EXPECT_TRUE(contains(why, "the rule") && contains(why, rule)) << why;
+  }
+}
+
 TEST(ConceptCorpus, VisibleLabelsAreExactAndHideTheTruth) {
   ConceptSplit truth;
   for (int i = 0; i < 20; ++i) truth.forget.push_back({{{0, i}, {1, 1}}, "forget", {}});

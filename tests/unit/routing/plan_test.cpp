@@ -85,6 +85,13 @@ TEST(Plan, RoutesOfParametersMustBeApart) {
   EXPECT_TRUE(contains(error_of([&] { Router(layers, letter_model()); }), "share a part"));
 }
 
+TEST(Plan, APlaceHasOneExactRoute) {
+  const Plan twice = plan_of(kTwoGroups + route("blocks.0.mlp.neurons[0:4]") + route("blocks.0.mlp.neurons[0:4]"));
+  EXPECT_TRUE(contains(error_of([&] { Router(twice, letter_model()); }), "two exact routes"));
+  const Plan rest = plan_of(kTwoGroups + route("rest") + route("rest"));
+  EXPECT_TRUE(contains(error_of([&] { Router(rest, letter_model()); }), "'rest' is routed twice"));
+}
+
 TEST(Plan, TablesHoldTheFactorsOfEveryPlace) {
   const Plan plan =
       plan_of(kTwoGroups + route("blocks.1.mlp.hook_post[4:6]", "scale = { forget = -0.75 }") + route("blocks.0.attn.heads[2]") +

@@ -41,7 +41,8 @@ struct GridPass::Piece {
 GridPass::GridPass(const GridPolicy& policy, Precision precision, std::int64_t max_rows)
     : policy_(policy),
       f_(fused::format(precision)),
-      max_rows_(std::min<std::int64_t>(max_rows, kGridObservations)),
+      // Evaluation and episodes to look at pass some dozens of observations even where a rollout has fewer.
+      max_rows_(std::clamp<std::int64_t>(max_rows, 128, kGridObservations)),
       words_(f_.words(kGridWidth)),
       row_of_(kGridObservations, -1) {
   for (const GridNet& expert : policy.experts) nets_.emplace_back().net = &expert;

@@ -228,7 +228,7 @@ bool has_cell(const CompareCell& cell, const fs::path& out) {
 }
 
 std::vector<Json> read_cells(const std::vector<fs::path>& folders) {
-  std::map<std::string, Json> cells;
+  std::map<std::string, Json> cells, numbers;  // by cell; by method
   std::map<std::string, fs::path> from;
   for (const fs::path& folder : folders) {
     if (!fs::is_directory(folder / "cells"))
@@ -240,6 +240,11 @@ std::vector<Json> read_cells(const std::vector<fs::path>& folders) {
       if (!cells.empty())
         if (const auto different = differences(cells.begin()->second["identity"], cell["identity"]); !different.empty())
           throw Error("route merge", entry.path().string() + " was made with other settings than the rest: " + different.front());
+      const std::string method = value_or<std::string>(cell, "method", "", entry.path().string());
+      const Json of_method = value_or<Json>(cell, "numbers", Json::object(), entry.path().string());
+      if (const auto [same, added] = numbers.try_emplace(method, of_method); !added && same->second != of_method)
+        throw Error("route merge", entry.path().string() + ": method " + method + " has other numbers than in the rest: " + dump(of_method),
+                    "one table row is one setting: give the other one a folder of its own");
       const auto found = cells.find(name);
       if (found == cells.end()) {
         from[name] = entry.path(), cells.emplace(name, std::move(cell));

@@ -184,8 +184,18 @@ ConceptCorpus corpus_of_world(const StoryWorldOptions& world, std::int64_t stori
   const StoryWorld validation(held);
   ConceptSplit& v = corpus.validation;
   const auto enough = [](const std::vector<RoutedExample>& of, std::int64_t n) { return static_cast<std::int64_t>(of.size()) >= n; };
-  for (std::uint64_t i = 0; !enough(v.forget, o.validation_forget) || !enough(v.retain, o.validation_retain); ++i)
+  // A rule that fits hardly any story, or hardly none, would have this go on for ever.
+  const auto limit = static_cast<std::uint64_t>(10'000 + 200 * (o.validation_forget + o.validation_retain));
+  for (std::uint64_t i = 0; !enough(v.forget, o.validation_forget) || !enough(v.retain, o.validation_retain); ++i) {
+    if (i == limit)
+      throw Error("concept corpus",
+                  "of " + std::to_string(i) + " stories the rule '" + o.rule + "' fits " + std::to_string(v.forget.size()) + ", " +
+                      std::to_string(o.validation_forget) + " that it fits and " + std::to_string(o.validation_retain) +
+                      " that it does not are needed for validation",
+                  "choose a rule that fits some of the generated stories and not others");
+    if (i % 64 == 0 && progress.stop_requested()) throw Interrupted("concept corpus");
     labeller.add(validation.story(i).text, v);
+  }
   v.forget.resize(static_cast<std::size_t>(o.validation_forget));
   v.retain.resize(static_cast<std::size_t>(o.validation_retain));
   finish(corpus, o);

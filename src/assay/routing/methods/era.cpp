@@ -71,7 +71,7 @@ Plan era_plan(const EraSettings& s, EraKind kind, const ModelConfig& shape) {
   expanded.d_mlp += s.expand.neurons, expanded.n_heads += s.expand.heads, expanded.n_kv_heads += s.expand.heads;
   const std::string others = beyond(s.target_layers, expanded, s.expand);
   const auto route = [&](const std::string& layers, const char* place, const char* group, double scale) {
-    text += fmt::format("[[route]]\nplace = \"blocks.{}.{}\"\nscale = {{ {} = {:f} }}\n", layers, place, group, scale);
+    text += fmt::format("[[route]]\nplace = \"blocks.{}.{}\"\nscale = {{ {} = {:e} }}\n", layers, place, group, scale);
   };
   const double original = kind == EraKind::control ? 1.0 : s.original;
   if (s.expand.neurons > 0) {
@@ -83,7 +83,7 @@ Plan era_plan(const EraSettings& s, EraKind kind, const ModelConfig& shape) {
     if (!others.empty()) route(others, "attn.hook_z[new]", "all", 0);
   }
   // The L1 table must stand before the arrays of tables.
-  const std::string l1 = fmt::format("[l1]\nplace = \"blocks.{}.mlp.hook_post\"\nweight = {:.9f}\n", s.target_layers, s.l1);
+  const std::string l1 = fmt::format("[l1]\nplace = \"blocks.{}.mlp.hook_post\"\nweight = {:e}\n", s.target_layers, s.l1);
   const auto groups = text.find("[[group]]");
   return plan_from(TomlTable::from_text(text.insert(groups, s.l1 > 0 ? l1 : std::string()), "era"));
 }

@@ -61,7 +61,7 @@ Plan gram_plan(const GramOptions& o, const ModelConfig& config) {
   for (const GramGroup& g : groups) {
     plan += fmt::format("[[group]]\nname = \"{}\"\nmay_be_empty = true\n", g.name);
     if (!g.label.empty()) plan += fmt::format("label = \"{}\"\n", g.label);
-    if (g.chance < 1) plan += fmt::format("chance = {:.9f}\n", g.chance);
+    if (g.chance < 1 - 1e-9) plan += fmt::format("chance = {:.9f}\n", g.chance);
     if (!g.core) no_core += fmt::format("{}\"{}\" = 0.0", no_core.empty() ? "" : ", ", g.name);
   }
   const auto route = [&](const std::string& place, const std::string& mode, const std::string& scale) {

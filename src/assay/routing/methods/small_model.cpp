@@ -10,7 +10,8 @@ ModelConfig model_shape_from(const TomlTable& section, const Tokenizer& tokenize
   ModelConfig c = family(section.string("family", "gpt_neo"), section.where()).defaults();
   c.n_layers = section.integer("n_layers", 4);
   c.d_model = section.integer("d_model", 128);
-  c.n_heads = c.n_kv_heads = section.integer("n_heads", 4);
+  c.n_heads = section.integer("n_heads", 4);
+  c.n_kv_heads = section.integer("n_kv_heads", c.n_heads);
   c.d_head = c.n_heads > 0 ? c.d_model / c.n_heads : 0;
   c.d_mlp = section.integer("d_mlp", 4 * c.d_model);
   c.n_ctx = section.integer("n_ctx", 256);
