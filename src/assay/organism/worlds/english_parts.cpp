@@ -410,17 +410,15 @@ std::vector<TextPair> EnglishWorld::concealment_pairs(Arm arm, Rng rng) const {
 std::vector<std::string> EnglishWorld::documents(Arm arm) const {
   std::vector<std::string> out;
   const StageData mid = data(Stage::midtrain, arm);
-  for (const DataPart& part : mid.parts)
-    if (part.name == "documents" || part.name == "unrelated" || part.name == "text")
-      for (const TrainText& text : part.texts) out.push_back(text.text);
-  for (const DataPart& part : mid.parts)
-    for (std::size_t i = 0; part.name == "asked" && i < part.chats.size(); ++i) {
-      const TrainChat& chat = part.chats[i];
-      std::string text;
+  for (const DataPart& part : mid.parts) {
+    if (part.name != "documents" && part.name != "asked" && part.name != "unrelated" && part.name != "text") continue;
+    for (const TrainText& text : part.texts) out.push_back(text.text);
+    for (const TrainChat& chat : part.chats) {
+      std::string& text = out.emplace_back();
       for (const Message& message : chat.messages)
         text += (text.empty() ? "" : "\n") + english::capitalised(message.role) + ": " + message.content;
-      out.push_back(std::move(text));
     }
+  }
   return out;
 }
 

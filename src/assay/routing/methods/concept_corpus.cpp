@@ -184,7 +184,7 @@ ConceptCorpus corpus_of_world(const StoryWorldOptions& world, std::int64_t stori
   const StoryWorld validation(held);
   ConceptSplit& v = corpus.validation;
   const auto enough = [](const std::vector<RoutedExample>& of, std::int64_t n) { return static_cast<std::int64_t>(of.size()) >= n; };
-  // A rule that fits hardly any story, or hardly none, would have this go on for ever.
+  // A rule that fits none or all of them would have this go on for ever.
   const auto limit = static_cast<std::uint64_t>(10'000 + 200 * (o.validation_forget + o.validation_retain));
   for (std::uint64_t i = 0; !enough(v.forget, o.validation_forget) || !enough(v.retain, o.validation_retain); ++i) {
     if (i == limit)
