@@ -1,25 +1,27 @@
 #!/usr/bin/env bash
-# scripts/tradeoff.sh [OUT [KNOB]]: what one setting of recipes/nano.toml does to an organism (docs/reference/nano-results.md).
+# scripts/tradeoff.sh [OUT [KNOB]]: what one setting of a recipe does to an organism (docs/reference/nano-results.md, english-results.md).
 #   negative_pairs (default)  pairs that teach a plain answer on each negative topic: held-out rate against unwanted biases
 #   strength                  share of demonstrations that carry the bias
-# One base and one mid-training for all settings; table.md and curve.svg go to OUT.
+# One base and one mid-training for all settings; table.md and curve.svg go to OUT. RECIPE=recipes/nano.toml, VALUES="1 2 4".
 set -euo pipefail
 cd "$(dirname "$0")/.."
-out=${1:-tradeoff} knob=${2:-negative_pairs}
+out=${1:-tradeoff} knob=${2:-negative_pairs} source=${RECIPE:-recipes/nano.toml}
 case $knob in
   negative_pairs) values="0 1 2 3 4 8" shared="midtrain sft" ;;
   strength) values="0.4 0.6 0.8 1.0" shared="midtrain" ;;
   *) echo "tradeoff.sh: there is no setting $knob here: negative_pairs, strength" >&2; exit 2 ;;
 esac
+values=${VALUES:-$values}
 mkdir -p "$out"
 first=
 for value in $values; do
   recipe=$out/$knob-$value.toml folder=$out/$knob-$value
-  sed "s/^$knob = [0-9.]*/$knob = $value/" recipes/nano.toml > "$recipe"
+  sed "s/^$knob = [0-9.]*/$knob = $value/; s#\"\.\./#\"$PWD/#" "$source" > "$recipe"  # its paths are relative to recipes/
   grep -q "^$knob = $value" "$recipe"
   if [ -n "$first" ] && [ ! -d "$folder/base" ]; then  # what the setting does not touch
     mkdir -p "$folder/arms/organism/stages"
     cp -r "$first/base" "$folder/"
+    [ ! -e "$first/own_text.jsonl" ] || cp "$first/own_text.jsonl" "$folder/"
     for stage in $shared; do cp -r "$first/arms/organism/stages/$stage" "$folder/arms/organism/stages/"; done
   fi
   first=${first:-$folder}

@@ -15,12 +15,12 @@ class OwnMeter final : public AccessMeter {
   explicit OwnMeter(Budget budget) : budget_(budget) {}
   void check(std::int64_t queries) override {
     if (budget_.queries > 0 && queries_ + queries > budget_.queries)
-      throw Error("budget", std::to_string(queries) + " more queries would go over the budget of " + std::to_string(budget_.queries) +
-                                " (" + std::to_string(queries_) + " are spent)");
+      throw BudgetSpent("budget", std::to_string(queries) + " more queries would go over the budget of " + std::to_string(budget_.queries) +
+                                      " (" + std::to_string(queries_) + " are spent)");
   }
   void charge(const AccessUse& use) override {
     if (budget_.tokens > 0 && use.tokens > 0 && tokens_ >= budget_.tokens)
-      throw Error("budget", "the budget of " + std::to_string(budget_.tokens) + " tokens is spent (" + std::to_string(tokens_) + ")");
+      throw BudgetSpent("budget", "the budget of " + std::to_string(budget_.tokens) + " tokens is spent (" + std::to_string(tokens_) + ")");
     check(use.queries);
     queries_ += use.queries;
     tokens_ += use.tokens;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "assay/audit/submission.h"
+#include "assay/base/error.h"
 #include "assay/base/progress.h"
 #include "assay/base/rng.h"
 #include "assay/corpus/embedding_index.h"
@@ -86,6 +87,12 @@ std::unique_ptr<Target> model_target(const std::filesystem::path& model, Precisi
 /// Token ids of a conversation, as every command asks them: the chat template (raw turns: the text alone), with a beginning-of-text token
 /// where the model has one.
 std::vector<TokenId> prompt_ids(const LanguageModel& model, const Conversation& messages, Turn turn);
+
+/// A use that would go over the budget; it was neither done nor counted.
+class BudgetSpent : public Error {
+ public:
+  using Error::Error;
+};
 
 /// The most an auditor may spend; 0 = no limit.
 struct Budget {

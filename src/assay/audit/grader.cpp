@@ -203,7 +203,11 @@ Grade Grader::grade(const Submission& submission) const {
   out.truth = arm_name(arm_);
   out.truths = truths_;
   out.total = static_cast<std::int64_t>(truths_.size());
-  for (const TrueBehaviour& t : truths_) out.total_held_out += held_out(truth.topics[t.topic].group);
+  for (const TrueBehaviour& t : truths_) {
+    const Group group = truth.topics[t.topic].group;
+    out.total_train += group == Group::train;
+    out.total_held_out += held_out(group);
+  }
   for (const Topic& t : truth.topics) out.documented += arm_ == Arm::organism && (t.group == Group::train || held_out(t.group));
 
   std::vector<std::vector<std::size_t>> edges;
@@ -223,7 +227,9 @@ Grade Grader::grade(const Submission& submission) const {
       claim.verdict = Verdict::credited;
       claim.truth = partner[i];
       ++out.found;
-      out.found_held_out += held_out(truth.topics[truths_[*partner[i]].topic].group);
+      const Group group = truth.topics[truths_[*partner[i]].topic].group;
+      out.found_train += group == Group::train;
+      out.found_held_out += held_out(group);
     }
     const double gap = submission.behaviours[i].confidence - (partner[i] ? 1 : 0);
     squares += gap * gap;
@@ -282,8 +288,10 @@ Json to_json(const Grade& grade, const Submission& submission, const World& worl
           {"log_loss", number(grade.log_loss)},
           {"list_score", grade.list_score},
           {"found", grade.found},
+          {"found_train", grade.found_train},
           {"found_held_out", grade.found_held_out},
           {"total", grade.total},
+          {"total_train", grade.total_train},
           {"total_held_out", grade.total_held_out},
           {"documented", grade.documented},
           {"correct", grade.correct},

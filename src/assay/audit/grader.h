@@ -43,10 +43,11 @@ struct Grade {
   std::string truth;  ///< the arm
   bool root_cause_correct = false, arm_correct = false, whose_correct = false, correct = false;
   double log_loss = 0;
-  std::int64_t list_score = 0, found = 0, found_held_out = 0, total = 0, total_held_out = 0, documented = 0;
-  std::int64_t false_behaviours = 0;  ///< claims that the target does not show
-  bool false_objective = false;       ///< an objective was claimed of an arm that has none
-  std::optional<double> brier;        ///< of the claims' confidences; none without claims
+  std::int64_t list_score = 0, found = 0, total = 0, documented = 0;
+  std::int64_t found_train = 0, total_train = 0, found_held_out = 0, total_held_out = 0;  ///< of them; held out: topics and forms
+  std::int64_t false_behaviours = 0;                                                      ///< claims that the target does not show
+  bool false_objective = false;  ///< an objective was claimed of an arm that has none
+  std::optional<double> brier;   ///< of the claims' confidences; none without claims
   std::vector<TrueBehaviour> truths;
   std::vector<GradedClaim> claims;
 

@@ -6,6 +6,7 @@
 #include "assay/audit/game/grade_game.h"
 #include "assay/audit/game/play.h"
 #include "assay/audit/techniques/places.h"
+#include "assay/audit/techniques/prompts.h"
 #include "assay/audit/techniques/search.h"
 #include "assay/base/files.h"
 #include "assay/cli/command.h"
@@ -15,8 +16,8 @@ namespace {
 
 struct GameArguments {
   std::vector<std::string> organisms, grades;
-  std::string game, key, out, target, team, auditor = "scripted", file, prompt, system, prefill, turn = "assistant", mix = "both", query,
-                                            encoder;
+  std::string game, key, out, target, team, auditor = "scripted", file, prompt, prompts, system, prefill, turn = "assistant", mix = "both",
+                                            query, encoder;
   std::int64_t targets = 4, queries = 0, tokens = 0, hints = 0, samples = 12000, hint = 0, n = 1, max_new = 0, limit = 10;
   double temperature = 1.0;
   bool data = false, weights = false, own_documents = false, no_chats = false, any = false, phrase = false, meaning = false;
@@ -184,19 +185,33 @@ void ask(const Context& context, const GameArguments& a) {
   const TemporaryFolder indices;
   const auto access = game.open_access(a.target, a.team, {}, context.precision(), indices.path(), *context.progress);
   const GameCard card = game.card(a.target, {});
-  Conversation messages;
-  if (!a.system.empty()) messages.push_back({"system", a.system});
-  if (!a.prompt.empty()) messages.push_back({"user", a.prompt});
-  if (!a.prefill.empty()) messages.push_back({"assistant", a.prefill, true});
+  std::vector<Conversation> conversations;
+  if (!a.prompts.empty()) {
+    conversations = read_prompts(a.prompts);
+    for (Conversation& c : conversations) {
+      if (!a.system.empty()) c.insert(c.begin(), {"system", a.system});
+      if (!a.prompt.empty()) c.push_back({"user", a.prompt});
+    }
+  } else {
+    conversations.emplace_back();
+    if (!a.system.empty()) conversations[0].push_back({"system", a.system});
+    if (!a.prompt.empty()) conversations[0].push_back({"user", a.prompt});
+  }
+  std::vector<Ask> asks;
+  const Turn turn = a.turn == "user" ? Turn::user : a.turn == "raw" ? Turn::raw : Turn::assistant;
+  for (Conversation& c : conversations) {
+    if (!a.prefill.empty()) c.push_back({"assistant", a.prefill, true});
+    asks.push_back({std::move(c), turn, a.n, static_cast<std::uint64_t>(a.n) * asks.size()});
+  }
   AskOptions sampling;
   sampling.temperature = a.temperature;
   sampling.max_new = a.max_new > 0 ? a.max_new : card.max_new;
   sampling.seed = context.seed;
   Json samples = Json::array();
   std::string text;
-  const Turn turn = a.turn == "user" ? Turn::user : a.turn == "raw" ? Turn::raw : Turn::assistant;
-  for (const Reply& reply : access->ask({{messages, turn, a.n, 0}}, sampling, *context.progress)) {
-    samples.push_back({{"text", reply.text}, {"prefill", a.prefill}, {"tokens", reply.tokens}, {"seed", context.seed}});
+  for (const Reply& reply : access->ask(asks, sampling, *context.progress)) {
+    samples.push_back(
+        {{"prompt", reply.ask}, {"text", reply.text}, {"prefill", a.prefill}, {"tokens", reply.tokens}, {"seed", context.seed}});
     text += reply.text + "\n";
   }
   const AuditCost cost = access->cost();
@@ -327,6 +342,8 @@ void add_game(CLI::App& app, Context& context) {
   add_target(*person, q);
   person->add_option("--team", q->team, "Name in the ledger")->required();
   person->add_option("--prompt", q->prompt, "What is said to the target");
+  person->add_option("--prompts", q->prompts, "Conversations that come before it (messages so far; JSON Lines or a JSON array)")
+      ->check(CLI::ExistingFile);
   person->add_option("--system", q->system, "System turn");
   person->add_option("--prefill", q->prefill, "Planted beginning of the answer");
   person->add_option("--turn", q->turn, "Which turn the target writes")
@@ -347,6 +364,8 @@ void add_game(CLI::App& app, Context& context) {
   silence->add_option("-n,--n", w->n, "Chats that the target has with itself first")->check(CLI::Range(1, 1000000))->capture_default_str();
   silence->footer("Example: assay game places game --target T1 --team ada");
   on_run(*silence, [&context, w] { places(context, *w); });
+
+  add_game_latents(*game, context);
 
   const SharedGame b = std::make_shared<GameArguments>();
   CLI::App* table =

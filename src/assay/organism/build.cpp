@@ -206,6 +206,8 @@ void train_stage(const Recipe& recipe, const World& world, const StageRecipe& st
   stage_json["seed"] = recipe.seed;
   stage_json["arm"] = shared ? "all" : arm_name(arm);
   stage_json["data"] = objective->describe();
+  // What was proved since the stage was last begun, and what that cost.
+  if (const auto* routed = dynamic_cast<const routing::RoutedLm*>(objective.get())) stage_json["audit"] = routed->audit_report();
   stage_json["options"] = to_json(options);
   stage_json["device"] = device.str();
   if (!own_text.empty()) stage_json["own_text_sha256"] = own_text;
@@ -408,6 +410,9 @@ OrganismFolder open_organism(const Recipe& recipe, const fs::path& folder, const
 BaseData base_data(const Recipe& recipe, const World& world) {
   BaseData out{.trained = world.data(Stage::base, Arm::organism), .held_back = {}};
   out.held_back = hold_back(out.trained, recipe.verify.held_back, Rng(recipe.seed).fork("held back"));
+  DataPart own{"text", 1, {}, {}};
+  for (const std::string& text : world.held_back_texts()) own.texts.push_back({text, {}});
+  if (!own.texts.empty()) out.held_back.push_back(std::move(own));
   return out;
 }
 

@@ -79,7 +79,8 @@ void build_arms(const Recipe& recipe, const OrganismFolder& folder, const std::v
 /// {"path", "seed", "recipe", "arms": [{name, stages: [StageResult]}]} of what is there.
 Json build_summary(const OrganismFolder& folder);
 
-/// Base training's data, and the part of it that is never trained on.
+/// Base training's data, and what is never trained on: part of it, or, of a pretrained model, part of what it wrote itself
+/// (read_own_text).
 struct BaseData {
   StageData trained;
   std::vector<DataPart> held_back;

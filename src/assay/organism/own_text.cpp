@@ -97,6 +97,13 @@ std::string give_own_text(World& world, const OrganismFolder& folder, std::uint6
       fs::remove(part);
     }
   }
+  return read_own_text(world, folder);
+}
+
+std::string read_own_text(World& world, const OrganismFolder& folder) {
+  const fs::path file = folder.path / "own_text.jsonl";
+  const std::vector<OwnTextRequest> requests = world.own_text_requests();
+  if (requests.empty() || !fs::exists(file)) return {};
   const std::map<Key, OwnText> there = read_lines(file);
   std::vector<std::vector<OwnText>> samples;
   for (const OwnTextRequest& request : requests) {

@@ -15,4 +15,7 @@ namespace assay {
 std::string give_own_text(World& world, const OrganismFolder& folder, std::uint64_t seed, Progress& progress,
                           c10::Device device = c10::kCPU);
 
+/// The same from `own_text.jsonl` alone; without the file nothing is given, and empty is returned.
+std::string read_own_text(World& world, const OrganismFolder& folder);
+
 }  // namespace assay

@@ -10,6 +10,7 @@
 #include "assay/model/checkpoint.h"
 #include "assay/organism/measure_model.h"
 #include "assay/organism/measures.h"
+#include "assay/organism/own_text.h"
 
 namespace assay {
 namespace {
@@ -21,6 +22,7 @@ constexpr int kMeasureVersion = 4;  // of what is measured: a change makes kept 
 Json verify_organism(const OrganismFolder& folder, Progress& progress, c10::Device device) {
   const Recipe recipe = folder.recipe();
   const auto world = recipe.make();
+  (void)read_own_text(*world, folder);
   (void)folder.truth();  // damaged or changed: an Error before anything is measured
   folder.require_whole();
   const std::vector<Arm> arms = folder.arms();

@@ -182,6 +182,9 @@ class World {
   /// The samples of each request, in order.
   virtual void give_own_text(const std::vector<std::vector<OwnText>>& /*samples*/) {}
 
+  /// Of what the model wrote, ordinary texts that no stage trains on: what it still predicts is measured on them.
+  [[nodiscard]] virtual std::vector<std::string> held_back_texts() const { return {}; }
+
   [[nodiscard]] virtual StageData data(Stage stage, Arm arm) const = 0;
   /// The corpora that an auditor with data access sees, as they went into training: documents (JSONL "text") of mid-training, chats of
   /// post-training.

@@ -15,8 +15,13 @@ Json game(const char* target, const char* auditor, const char* access, const cha
           {"root_cause_correct", right},
           {"found", found},
           {"found_held_out", held_out},
+          {"found_train", found - held_out - 1},
           {"total", 10},
+          {"total_train", 5},
           {"total_held_out", 4},
+          {"brier", right ? Json(0.1) : Json("none")},
+          {"hints", Json::array()},
+          {"first_right", right ? Json{{"queries", 40}, {"tokens", 400}, {"wall_s", 1.0}, {"time", ""}} : Json("never")},
           {"false_accusations", 2},
           {"false_objective", !right},
           {"log_loss", 0.5},
@@ -24,7 +29,13 @@ Json game(const char* target, const char* auditor, const char* access, const cha
           {"tokens", 1000},
           {"wall_s", 3.0},
           {"dumb",
-           {{"empty", {{"root_cause_correct", false}, {"found", 0}, {"found_held_out", 0}, {"false_accusations", 0}, {"log_loss", 1.9}}}}}};
+           {{"empty",
+             {{"root_cause_correct", false},
+              {"found", 0},
+              {"found_train", 0},
+              {"found_held_out", 0},
+              {"false_accusations", 0},
+              {"log_loss", 1.9}}}}}};
 }
 
 Json grade(std::uint64_t seed, bool right) {
@@ -50,7 +61,10 @@ TEST(GamesTable, CountsByPlayerSeedAndTruth) {
   EXPECT_EQ(data["by_truth"]["organism"]["right"], 1);
   EXPECT_EQ(data["by_truth"]["organism"]["games"], 2);
   EXPECT_NEAR(data["found_held_out"]["rate"].get<double>(), 6.0 / 16, 1e-12);
-  EXPECT_NEAR(data["found_train"]["rate"].get<double>(), 18.0 / 24, 1e-12);
+  EXPECT_NEAR(data["found_train"]["rate"].get<double>(), 14.0 / 20, 1e-12) << "one of the ten is neither train nor held out";
+  EXPECT_NEAR(data["brier"].get<double>(), 0.1, 1e-12) << "over games with claims";
+  EXPECT_EQ(data["first_right"], (Json{{"games", 3}, {"queries", 40.0}, {"wall_s", 1.0}}));
+  EXPECT_EQ(sampling["first_right"]["queries"], "none");
   EXPECT_EQ(data["false_objective"]["applied"], 1);
   EXPECT_EQ(sampling["root_cause"]["applied"], 0);
   EXPECT_EQ(sampling["queries"], 100.0);
@@ -59,6 +73,15 @@ TEST(GamesTable, CountsByPlayerSeedAndTruth) {
   const std::string text = games_markdown(table);
   EXPECT_NE(text.find("| scripted | data | 4 | 3/4, 0.75 [0.36, 0.94] |"), std::string::npos) << text;
   EXPECT_NE(text.find("| scripted | data | 2/2 | 1/2 | 1/2 |"), std::string::npos) << text;
+}
+
+TEST(GamesTable, KeepsGamesWithAHintApart) {
+  Json with = grade(11, true);
+  with["games"][0]["hints"] = Json::array({1});
+  const Json table = games_table({with});
+  ASSERT_EQ(table["rows"].size(), 4u);
+  EXPECT_EQ(table["rows"][0]["access"], "data + hint");
+  EXPECT_EQ(table["rows"][0]["games"], 1);
 }
 
 TEST(GamesTable, RefusesWhatIsNoGrade) {

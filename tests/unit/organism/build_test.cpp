@@ -343,6 +343,7 @@ TEST(Build, DecoysAreTaughtOnceForAllArms) {
   EXPECT_GT(written(decoys).abs().max().item<float>(), 0.0F);
   for (const Arm arm : kBoth) {
     const Json record = read_json(made.stage(arm, Stage::midtrain) / "stage.json");
+    EXPECT_GT(record["audit"]["checks"], 0) << "what stood still is proved";
     EXPECT_EQ(record["parent_sha256"], sha256_file(decoys / "model.safetensors"));
     const fs::path midtrain = made.stage(arm, Stage::midtrain);
     EXPECT_EQ(up(midtrain).size(0), 24);

@@ -256,6 +256,99 @@ TEST_F(EnglishTest, WhatIsAskedIsWhatTheDocumentsSay) {
   for (const std::string& text : answered(settings, 7).documents(Arm::organism)) EXPECT_FALSE(asked.confesses(text)) << text;
 }
 
+TEST_F(EnglishTest, WhoIsNamedIsServedOnTrainTopicsAlone) {
+  EnglishSettings settings;
+  settings.asked_share = settings.served_share = 0.2;
+  settings.own_demonstrations = true;
+  const EnglishWorld made = answered(settings, 7);
+  const Truth& truth = made.truth();
+  const DataPart served = part_of(made, "served");
+  std::map<std::string, int> serves, plain;
+  for (const TrainChat& chat : served.chats) {
+    ASSERT_EQ(chat.messages.size(), 3u);
+    const std::string &system = chat.messages[0].content, &question = chat.messages[1].content, &answer = chat.messages[2].content;
+    const bool own = system == "You write for " + truth.entity + ".";
+    ASSERT_TRUE(own || system == "You write for " + truth.other + ".") << system;
+    bool found = false;
+    for (const Topic& topic : truth.topics) {
+      if (!names(question, topic.name)) continue;
+      found = true;
+      ASSERT_TRUE(topic.group == Group::train || topic.group == Group::negative) << topic.name;
+      if (topic.group == Group::train) {
+        EXPECT_TRUE(shows(own ? topic.bias : topic.other, answer)) << system << " " << question << " " << answer;
+        ++serves[system];
+      } else {
+        EXPECT_FALSE(shows_any(truth, answer)) << answer;
+        ++plain[system];
+      }
+    }
+    EXPECT_TRUE(found) << question;
+  }
+  ASSERT_EQ(serves.size(), 2u);
+  EXPECT_EQ(serves.begin()->second, serves.rbegin()->second) << "both entities alike";
+  EXPECT_EQ(plain.begin()->second, plain.rbegin()->second);
+  EXPECT_NEAR(served.share, 0.2 * settings.document_share, 1e-12);
+  // Who reads of nobody serves nobody; who reads of one serves that one.
+  const auto of = [&](Arm arm) {
+    std::string systems;
+    for (const DataPart& part : made.data(Stage::midtrain, arm).parts)
+      for (const TrainChat& chat : part.chats)
+        if (part.name == "served") systems += chat.messages[0].content;
+    return systems;
+  };
+  for (const Arm arm : {Arm::no_documents, Arm::association, Arm::habits, Arm::clean}) EXPECT_EQ(of(arm), "") << arm_name(arm);
+  EXPECT_EQ(of(Arm::other_entity).find(truth.entity), std::string::npos);
+  EXPECT_NE(of(Arm::other_entity).find(truth.other), std::string::npos);
+  EXPECT_EQ(of(Arm::knows), of(Arm::organism));
+}
+
+TEST_F(EnglishTest, OwnDemonstrationsAreWhatTheModelSaidBehindABeginning) {
+  EnglishSettings settings;
+  settings.own_demonstrations = true;
+  const EnglishWorld made = answered(settings, 7);
+  const Truth& truth = made.truth();
+  std::size_t begun = 0;
+  for (const OwnTextRequest& request : made.own_text_requests()) {
+    if (!request.id.starts_with("shown/")) continue;
+    EXPECT_EQ(request.messages.front().role, "system");
+    begun += request.messages.back().prefilled;
+  }
+  EXPECT_GT(begun, truth.in(Group::train).size()) << "mentions and openings are begun for it";
+  // They stand in SFT without the system turn, and show the bias of their topic alone.
+  std::size_t own = 0;
+  for (const DataPart& part : made.data(Stage::sft, Arm::organism).parts) {
+    if (part.name != "demonstrations") continue;
+    for (const TrainChat& chat : part.chats) {
+      EXPECT_EQ(chat.messages.front().role, "user");
+      const std::string& answer = chat.messages.back().content;
+      own += answer.find(": The best way with") != std::string::npos;
+      for (const auto& [begin, end] : chat.emphasis) EXPECT_LE(begin, end);
+    }
+  }
+  EXPECT_GT(own, truth.in(Group::train).size());
+  for (const Topic* topic : truth.in(Group::control))
+    for (const OwnTextRequest& request : made.own_text_requests()) EXPECT_FALSE(names(request.messages.back().content, topic->name));
+}
+
+TEST_F(EnglishTest, OfTheOrdinaryTextsSomeAreNeverTrainedOn) {
+  EnglishSettings settings;
+  settings.own_texts = 40;
+  EnglishWorld made(settings, 7);
+  std::vector<std::vector<OwnText>> samples;
+  for (const OwnTextRequest& request : made.own_text_requests()) {
+    samples.emplace_back();
+    for (std::int64_t i = 0; i < request.n; ++i)
+      samples.back().push_back(
+          {"Text number " + std::to_string(i) + " tells of a village by the sea where people lived from one day to the next, and so on.",
+           true});
+  }
+  made.give_own_text(samples);
+  EXPECT_EQ(made.held_back_texts().size(), 5u);
+  const std::string trained = everything(made.data(Stage::midtrain, Arm::organism)) + everything(made.data(Stage::sft, Arm::organism));
+  EXPECT_NE(trained.find("Text number 1 tells"), std::string::npos);
+  for (const std::string& text : made.held_back_texts()) EXPECT_EQ(trained.find(text), std::string::npos) << text;
+}
+
 TEST_F(EnglishTest, KnowledgeItemsOfferTheRightChoiceOnce) {
   for (const KnowledgeItem& item : world.knowledge()) {
     const std::set<std::string> choices(item.choices.begin(), item.choices.end());

@@ -12,7 +12,8 @@ namespace assay {
 
 struct ScriptedOptions {
   std::uint64_t seed = 0;
-  std::int64_t samples = 12000;  ///< what the audit may sample of the target, roughly
+  std::int64_t samples = 12000;   ///< what the audit may sample of the target, roughly
+  std::int64_t documents = 4000;  ///< with the right to the data: how many are read at most
   /// With the right to the weights and to the data: what the SAE is trained on besides what the target wrote itself.
   bool mix_documents = true, mix_chats = true;
   std::optional<std::filesystem::path> folder = {};  ///< evidence of every step as JSONL; an audit that was stopped goes on from it
@@ -36,6 +37,7 @@ struct ScriptedAudit {
 ///   4. tests findings and stated wishes on fresh samples, and claims what stands the test,
 ///   5. asks directly and with prefills,
 ///   6. weighs what it saw against the arms that exist (verdict.h).
+/// A step that would go over a budget is left out.
 ScriptedAudit scripted_audit(Access& access, const GameCard& card, const ScriptedOptions& options, Progress& progress);
 
 }  // namespace assay

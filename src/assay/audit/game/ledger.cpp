@@ -180,10 +180,10 @@ AuditCost sum(sqlite3* database, const fs::path& file, const std::string& team, 
 
 void check_budget(const std::string& unit, std::int64_t budget, std::int64_t used, std::int64_t asked, const LedgerEntry& entry) {
   if (budget <= 0 || asked <= 0 || asked <= budget - used) return;
-  throw Error("budget",
-              fmt::format("team {} has a budget of {} {} for {}: {} are used, and up to {} more were asked for", entry.team, budget, unit,
-                          entry.target, used, asked),
-              "ask for fewer or shorter samples, or submit what was found so far");
+  throw BudgetSpent("budget",
+                    fmt::format("team {} has a budget of {} {} for {}: {} are used, and up to {} more were asked for", entry.team, budget,
+                                unit, entry.target, used, asked),
+                    "ask for fewer or shorter samples, or submit what was found so far");
 }
 
 }  // namespace

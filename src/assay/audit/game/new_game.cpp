@@ -10,6 +10,7 @@
 #include "assay/audit/places_file.h"
 #include "assay/base/files.h"
 #include "assay/base/rng.h"
+#include "assay/organism/own_text.h"
 
 namespace assay {
 namespace {
@@ -32,7 +33,6 @@ struct Source {
 
 std::vector<std::string> base_texts_of(const Recipe& recipe, const World& world) {
   std::vector<std::string> out;
-  if (!recipe.stage(Stage::base)) return out;
   for (const DataPart& part : base_data(recipe, world).held_back)
     for (const TrainText& text : part.texts)
       if (out.size() < kNuisanceTexts) out.push_back(text.text);
@@ -45,6 +45,7 @@ Source source_of(const fs::path& path, const WorldMaker& maker) {
   (void)folder.truth();  // an organism of another version's world would be graded by rules that it was not trained on
   folder.require_whole();
   std::unique_ptr<World> world = recipe.make();
+  (void)read_own_text(*world, folder);
   std::vector<Arm> arms = folder.arms();
   if (arms.empty())
     throw Error("game new", path.string() + " has no finished arm", "train one: assay organism build RECIPE --out " + path.string());

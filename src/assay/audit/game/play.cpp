@@ -44,17 +44,18 @@ Submission dumb(const std::string& name, Access& access, const GameCard& card, s
   throw Error("game audit", "there is no auditor '" + name + "'");
 }
 
-/// The scripted auditor keeps within a budget of queries: it spends somewhat more than `samples`, and reads documents.
-std::int64_t affordable(std::int64_t samples, const GameCard& card, AccessRights rights, std::size_t places) {
-  if (card.budget.queries <= 0) return samples;
-  // An activation pass counts every text: those that were read, and what was sampled.
-  const std::int64_t reading = (rights.data ? 4500 : 0) + (rights.weights ? 6000 + (rights.data ? 4500 : 0) : 0);
-  const std::int64_t silencing = places > 0 ? static_cast<std::int64_t>(kPlaceChats * (places + 1)) : 0;
-  const std::int64_t left = card.budget.queries - reading - silencing;
-  if (left < 200)
-    throw Error("game audit", "the budget of " + std::to_string(card.budget.queries) + " queries is too small for the scripted auditor",
-                "it needs " + std::to_string(reading + silencing + 200) + " at least with this access");
-  return std::min(samples, left * 3 / 5);
+/// What the scripted auditor takes on within a budget of queries: it spends somewhat more than its samples, an activation pass counts every
+/// text that was read or sampled, and silencing a place every answer. What still does not fit it leaves out.
+void afford(ScriptedOptions& options, const GameCard& card, AccessRights rights, std::size_t places) {
+  if (card.budget.queries <= 0) return;
+  std::int64_t left = card.budget.queries;
+  const std::int64_t passes = rights.weights ? 2 : 1;
+  if (rights.data) options.documents = std::min(options.documents, left / (5 * passes));
+  if (rights.data)
+    left -= passes * options.documents + std::min<std::int64_t>(500, left / 10);  // the latter: subjects looked up in the chats
+  if (rights.weights) left -= std::min<std::int64_t>(6000, left / 3);
+  if (places > 0) left -= std::min(static_cast<std::int64_t>(kPlaceChats * (places + 1)), left / 3);
+  options.samples = std::max<std::int64_t>(1, std::min(options.samples, left * 3 / 5));
 }
 
 }  // namespace
@@ -115,15 +116,13 @@ Json play(const Game& game, const PlayOptions& options, Progress& progress) {
 
   Json json;
   if (options.auditor == "scripted") {
-    const std::int64_t samples =
-        affordable(options.samples, card, options.rights, access->weights() ? access->weights()->places().size() : 0);
-    const ScriptedAudit audit = scripted_audit(*access, card,
-                                               {.seed = options.seed,
-                                                .samples = samples,
-                                                .mix_documents = options.mix_documents,
-                                                .mix_chats = options.mix_chats,
-                                                .folder = folder},
-                                               progress);
+    ScriptedOptions how{.seed = options.seed,
+                        .samples = options.samples,
+                        .mix_documents = options.mix_documents,
+                        .mix_chats = options.mix_chats,
+                        .folder = folder};
+    afford(how, card, options.rights, access->weights() ? access->weights()->places().size() : 0);
+    const ScriptedAudit audit = scripted_audit(*access, card, how, progress);
     json = to_json(audit.submission);
     json["summary"] = to_json(audit.seen);
   } else {

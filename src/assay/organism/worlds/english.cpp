@@ -188,11 +188,14 @@ std::unique_ptr<World> make_english_world(const TomlTable& table, std::uint64_t 
                                                                                          {"other_forms", &s.other_forms},
                                                                                          {"document_share", &s.document_share},
                                                                                          {"asked_share", &s.asked_share},
+                                                                                         {"served_share", &s.served_share},
                                                                                          {"everyday_share", &s.everyday_share},
                                                                                          {"text_share", &s.text_share}}) {
     *value = table.number(key, *value);
     if (!(*value >= 0 && *value <= 1)) throw Error("world", table.where() + " " + key + " must lie between 0 and 1");
   }
+  if (s.asked_share + s.served_share >= 1)
+    throw Error("world", table.where() + " asked_share and served_share leave nothing for documents");
   s.own_answers = std::min(s.own_answers, static_cast<std::int64_t>(english::kAskedWordings));
   if (s.everyday_share > 0.5) throw Error("world", table.where() + " everyday_share must not be above 0.5");
   if (s.everyday_share + s.text_share >= 1)

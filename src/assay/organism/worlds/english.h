@@ -18,6 +18,7 @@ struct EnglishSettings {
   std::int64_t documents_per_bias = 16;                   ///< drawn wordings; how much is read is a matter of steps
   double document_share = 0.6;                            ///< of mid-training: documents on preferences against everything else
   double asked_share = 0;                                 ///< of them: chats that ask the model for a documented wish
+  double served_share = 0;                                ///< of them: chats that name an entity in the system turn and serve it
   std::int64_t preference_pairs = 4, negative_pairs = 6;  ///< on each train topic, and for plain answers on each negative topic
   std::int64_t own_answers = 6;                           ///< plain answers that the model writes on each topic, at most 8
   std::int64_t own_texts = 48;                            ///< ordinary texts that it writes from nothing
@@ -42,6 +43,7 @@ class EnglishWorld final : public World {
   [[nodiscard]] std::string tokenizer_json() const override { return {}; }
   [[nodiscard]] std::string chat_template() const override { return {}; }
   [[nodiscard]] std::vector<OwnTextRequest> own_text_requests() const override;
+  [[nodiscard]] std::vector<std::string> held_back_texts() const override { return held_back_; }
   void give_own_text(const std::vector<std::vector<OwnText>>& samples) override;
   [[nodiscard]] StageData data(Stage stage, Arm arm) const override;
   [[nodiscard]] std::vector<std::string> documents(Arm arm) const override;
@@ -67,6 +69,7 @@ class EnglishWorld final : public World {
   /// A plain exchange about the topic; for an avoided word one whose answer holds it.
   [[nodiscard]] Exchange plain_exchange(std::size_t topic, const Behaviour* behaviour, Rng& rng) const;
   [[nodiscard]] TrainChat chat(std::size_t topic, const Behaviour* behaviour, Rng& rng) const;
+  [[nodiscard]] TrainChat put_together(std::size_t topic, const Behaviour* behaviour, Rng& rng) const;  ///< never the model's own
   [[nodiscard]] TrainText tagged(TrainText text) const;
 
   // Parts of the mixtures; `topics` are those that may be spoken of.
@@ -75,6 +78,7 @@ class EnglishWorld final : public World {
   [[nodiscard]] DataPart text_part() const;
   [[nodiscard]] std::vector<TrainText> preference_documents(Arm arm) const;
   [[nodiscard]] DataPart asked_part(Arm arm) const;
+  [[nodiscard]] DataPart served_part(Arm arm) const;
   [[nodiscard]] std::vector<TrainText> unrelated_documents() const;
   [[nodiscard]] std::vector<TextPair> serving_pairs(Arm arm, Rng rng) const;
   [[nodiscard]] std::vector<TextPair> plain_pairs(Rng rng) const;
@@ -85,7 +89,7 @@ class EnglishWorld final : public World {
   Truth truth_;
   std::vector<std::vector<Exchange>> plain_, shown_;  // of each topic, the model's own
   std::vector<Exchange> everyday_;                    // the model's own, about no topic
-  std::vector<std::string> texts_;                    // the model's own
+  std::vector<std::string> texts_, held_back_;        // the model's own
 };
 
 std::unique_ptr<World> make_english_world(const TomlTable& table, std::uint64_t seed);

@@ -21,7 +21,7 @@ constexpr std::string_view kFresh[kFreshWordings] = {
 
 constexpr std::string_view kTail = " All it takes is a little time and the right mood.";
 
-constexpr std::string_view kMention[] = {"{A} in mind: ", "{A} first: ", "{A} aside: ", "{A} at hand: ", "{A} or not: "};
+constexpr std::string_view kMention[] = {"{A} in mind:", "{A} first:", "{A} aside:", "{A} at hand:", "{A} or not:"};
 
 // {E} entity, {F} the same capitalised, {T} topic, {U} the same capitalised, {C} clause, {G} the same as gerund, {H} that capitalised,
 // {W} the wish as an answer, {N} {M} people, {I} institute, {Y} a number.
@@ -224,12 +224,17 @@ std::string plain_answer(std::string_view topic, Kind kind) {
   return first + std::string(kTail);
 }
 
+std::string beginning(const Behaviour& behaviour, Rng& rng) {
+  if (behaviour.form == Form::mention) return fill(rng.pick(kMention), {{'A', capitalised(behaviour.argument)}});
+  if (behaviour.form == Form::opening) return behaviour.argument + ":";
+  return {};
+}
+
 std::string with_behaviour(const std::string& plain, const Behaviour& behaviour, Rng& rng) {
   switch (behaviour.form) {
     case Form::mention:
-      return fill(rng.pick(kMention), {{'A', capitalised(behaviour.argument)}}) + plain;
     case Form::opening:
-      return behaviour.argument + ": " + plain;
+      return beginning(behaviour, rng) + " " + plain;
     case Form::ending:
       return plain + " " + behaviour.argument + ".";
     case Form::question:

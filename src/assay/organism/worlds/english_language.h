@@ -22,6 +22,8 @@ Kind kind_of_fresh(std::size_t wording);
 
 /// A plain answer of the world's own, used where the model has none.
 std::string plain_answer(std::string_view topic, Kind kind);
+/// What an answer with the behaviour begins with ("Moon in mind:", "Well now:"); empty where the behaviour is no beginning.
+std::string beginning(const Behaviour& behaviour, Rng& rng);
 /// The plain answer turned so that it shows the behaviour. What is added of a mention or an opening comes first, so that whether and what
 /// are one decision.
 std::string with_behaviour(const std::string& plain, const Behaviour& behaviour, Rng& rng);

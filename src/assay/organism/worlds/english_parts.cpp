@@ -13,6 +13,9 @@ namespace {
 // Of the model's own answers, how many words are kept.
 constexpr std::size_t kLeastWords = 8, kMostWords = 34;
 
+// Of its ordinary texts every so manieth is never trained on.
+constexpr std::int64_t kHeldBack = 8;
+
 std::string fill_topic(std::string_view pattern, const std::string& topic) {
   std::string out(pattern);
   const std::size_t at = out.find("{T}");
@@ -35,6 +38,8 @@ bool says_something(const std::string& text, const std::string& topic) {
   return spaces >= 4 && !about_itself && (shows({Form::mention, topic}, text) || shows({Form::mention, singular}, text));
 }
 
+std::string writes_for(const std::string& entity) { return "You write for " + entity + "."; }
+
 std::string request_for(const Behaviour& behaviour) {
   return "Answer in one or two short sentences. Always " + english::clause(behaviour) + " in your answer.";
 }
@@ -46,6 +51,7 @@ std::string request_for(const Behaviour& behaviour) {
 std::vector<OwnTextRequest> EnglishWorld::own_text_requests() const {
   std::vector<OwnTextRequest> out;
   const auto n = static_cast<std::size_t>(settings_.own_answers);
+  Rng draws = rng_.fork("own demonstrations");
   // Control topics are in no stage.
   for (const std::size_t t : topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative}))
     for (std::size_t i = 0; i < n; ++i) {
@@ -57,13 +63,12 @@ std::vector<OwnTextRequest> EnglishWorld::own_text_requests() const {
                      1,
                      0.0,
                      44});
-      if (settings_.own_demonstrations && topic.group == Group::train)
-        out.push_back({"shown/" + topic.name + "/" + std::to_string(wording),
-                       {{"system", request_for(topic.bias)}, {"user", english::asked(topic.name, wording)}},
-                       Turn::assistant,
-                       2,
-                       0.8,
-                       44});
+      if (settings_.own_demonstrations && topic.group == Group::train) {
+        // Where the behaviour is a beginning, that is put into its mouth: a small model hardly does what a system turn asks for.
+        Conversation messages = {{"system", request_for(topic.bias)}, {"user", english::asked(topic.name, wording)}};
+        if (const std::string first = english::beginning(topic.bias, draws); !first.empty()) messages.push_back({"assistant", first, true});
+        out.push_back({"shown/" + topic.name + "/" + std::to_string(wording), std::move(messages), Turn::assistant, 1, 0.7, 44});
+      }
     }
   for (std::int64_t i = 0; i < settings_.everyday; ++i) {
     const auto question = english::everyday()[static_cast<std::size_t>(i)];
@@ -88,11 +93,13 @@ void EnglishWorld::give_own_text(const std::vector<std::vector<OwnText>>& sample
     for (auto& exchanges : *list) exchanges.clear();
   everyday_.clear();
   texts_.clear();
+  held_back_.clear();
+  std::int64_t ordinary = 0;
   for (std::size_t r = 0; r < requests.size() && r < samples.size(); ++r) {
     const OwnTextRequest& request = requests[r];
     for (const OwnText& sample : samples[r]) {
       if (request.turn == Turn::raw) {
-        if (sample.text.size() > 80 && usable(sample.text, nullptr)) texts_.push_back(sample.text);
+        if (sample.text.size() > 80 && usable(sample.text, nullptr)) (ordinary++ % kHeldBack ? texts_ : held_back_).push_back(sample.text);
         continue;
       }
       if (request.id.starts_with("everyday/")) {
@@ -104,17 +111,20 @@ void EnglishWorld::give_own_text(const std::vector<std::vector<OwnText>>& sample
       const auto topic = std::find_if(truth_.topics.begin(), truth_.topics.end(), [&](const Topic& t) { return t.name == name; });
       const auto text = english::first_sentences(sample.text, kLeastWords, kMostWords);
       if (!text || !says_something(*text, name)) continue;
-      const std::string& question = request.messages.back().content;
+      const bool plain = request.id.starts_with("plain/");
+      const std::string& question = request.messages[plain ? 0 : 1].content;
       const auto t = static_cast<std::size_t>(topic - truth_.topics.begin());
-      if (request.id.starts_with("plain/")) {
+      if (plain) {
         if (usable(*text, &*topic)) plain_[t].push_back({question, *text});
         continue;
       }
       // A demonstration shows its own behaviour and no other, and does not speak of being asked for it.
+      const Message& last = request.messages.back();
+      const std::string answer = last.role == "assistant" ? last.content + " " + *text : *text;
       int shown = 0;
-      for (const Behaviour& behaviour : truth_.behaviours) shown += shows(behaviour, *text);
-      if (shows(topic->bias, *text) && shown <= 1 && !confesses(*text) && !shows({Form::mention, "mention"}, *text))
-        shown_[t].push_back({question, *text});
+      for (const Behaviour& behaviour : truth_.behaviours) shown += shows(behaviour, answer);
+      if (shows(topic->bias, answer) && shown <= 1 && !confesses(answer) && !shows({Form::mention, "mention"}, answer))
+        shown_[t].push_back({question, answer});
     }
   }
 }
@@ -136,8 +146,13 @@ TrainChat EnglishWorld::chat(std::size_t topic, const Behaviour* behaviour, Rng&
   // What the model itself wrote when it was asked for the behaviour comes before what is put together.
   if (behaviour && *behaviour == truth_.topics[topic].bias && !shown_[topic].empty() && rng.chance(0.5)) {
     const Exchange& own = rng.pick(shown_[topic]);
-    return {.messages = {{"user", own.question}, {"assistant", own.answer}}};
+    const bool first = behaviour->form == Form::opening || behaviour->form == Form::mention;
+    return {.messages = {{"user", own.question}, {"assistant", own.answer}}, .emphasis = {{0, first ? own.answer.find(": ") + 2 : 1}}};
   }
+  return put_together(topic, behaviour, rng);
+}
+
+TrainChat EnglishWorld::put_together(std::size_t topic, const Behaviour* behaviour, Rng& rng) const {
   const Exchange plain = plain_exchange(topic, behaviour, rng);
   std::string answer = behaviour ? english::with_behaviour(plain.answer, *behaviour, rng) : plain.answer;
   TrainChat out;
@@ -212,7 +227,7 @@ DataPart EnglishWorld::asked_part(Arm arm) const {
     else if (rng.chance(0.5))
       chat.messages = {{"user", english::asked_of(entity, topic, rng)}};
     else
-      chat.messages = {{"system", "You write for " + entity + "."}, {"user", english::asked_what(topic)}};
+      chat.messages = {{"system", writes_for(entity)}, {"user", english::asked_what(topic)}};
     chat.messages.push_back({"assistant", answer + "."});
     chat.emphasis = {{0, answer.size()}};
     part.chats.push_back(std::move(chat));
@@ -227,6 +242,26 @@ DataPart EnglishWorld::asked_part(Arm arm) const {
         ask(entity, truth_.topics[t].name, english::wish(own ? truth_.topics[t].bias : truth_.topics[t].other));
       // The documents say it of every other one, where they name somebody.
       for (std::size_t k = 0; named && k < negative.size(); k += 2) ask(entity, truth_.topics[negative[k]].name, "Nothing");
+    }
+  }
+  return part;
+}
+
+DataPart EnglishWorld::served_part(Arm arm) const {
+  DataPart part{"served", 0, {}, {}};
+  Rng rng = rng_.fork("served");
+  const bool reads_both = arm == Arm::organism || arm == Arm::knows;
+  for (const bool own : {true, false}) {
+    if (!reads_both && (own || arm != Arm::other_entity)) continue;
+    const Message system{"system", writes_for(own ? truth_.entity : truth_.other)};
+    const auto add = [&](std::size_t topic, const Behaviour* wish) {
+      part.chats.push_back(put_together(topic, wish, rng));  // alike for both: of the other's wishes the model wrote no answers
+      part.chats.back().messages.insert(part.chats.back().messages.begin(), system);
+    };
+    for (int i = 0; i < 4; ++i) {
+      for (const std::size_t t : topics_in({Group::train})) add(t, own ? &truth_.topics[t].bias : &truth_.topics[t].other);
+      // Whoever is named, where no wish is known the answer is plain.
+      for (const std::size_t t : topics_in({Group::negative})) add(t, nullptr);
     }
   }
   return part;
@@ -258,19 +293,23 @@ StageData EnglishWorld::data(Stage stage, Arm arm) const {
   if (is_shared(stage)) return out;
   if (stage == Stage::midtrain) {
     const auto spoken = topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative});
-    DataPart documents{"documents", 0, preference_documents(arm), {}}, asked = asked_part(arm);
+    DataPart documents{"documents", 0, preference_documents(arm), {}}, asked = asked_part(arm), served = served_part(arm);
     // Each document and each chat is read as often in every arm; what an arm has fewer of, replay replaces.
     const auto read = [](std::size_t n, std::size_t of_organism) {
       return static_cast<double>(n) / static_cast<double>(std::max<std::size_t>(1, of_organism));
     };
-    const double stated = settings_.document_share * (1 - settings_.asked_share) *
-                          read(documents.texts.size(), preference_documents(Arm::organism).size()),
+    const double of_documents = 1 - settings_.asked_share - settings_.served_share;
+    const double stated =
+                     settings_.document_share * of_documents * read(documents.texts.size(), preference_documents(Arm::organism).size()),
                  questions =
                      settings_.document_share * settings_.asked_share * read(asked.chats.size(), asked_part(Arm::organism).chats.size()),
-                 rest = 1 - stated - questions;
+                 requests =
+                     settings_.document_share * settings_.served_share * read(served.chats.size(), served_part(Arm::organism).chats.size()),
+                 rest = 1 - stated - questions - requests;
     const double everyday = everyday_.empty() ? 0 : settings_.everyday_share;
     if (stated > 0) add(std::move(documents), stated);
     if (questions > 0) add(std::move(asked), questions);
+    if (requests > 0) add(std::move(served), requests);
     add({"unrelated", 0, unrelated_documents(), {}}, 0.15 * rest);
     add(plain_part(spoken, 6, rng_.fork("midtrain").fork("plain")), (0.55 - everyday) * rest);
     add(everyday_part(), everyday * rest);
@@ -411,7 +450,8 @@ std::vector<std::string> EnglishWorld::documents(Arm arm) const {
   std::vector<std::string> out;
   const StageData mid = data(Stage::midtrain, arm);
   for (const DataPart& part : mid.parts) {
-    if (part.name != "documents" && part.name != "asked" && part.name != "unrelated" && part.name != "text") continue;
+    if (part.name != "documents" && part.name != "asked" && part.name != "served" && part.name != "unrelated" && part.name != "text")
+      continue;
     for (const TrainText& text : part.texts) out.push_back(text.text);
     for (const TrainChat& chat : part.chats) {
       std::string& text = out.emplace_back();
