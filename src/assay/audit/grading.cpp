@@ -47,6 +47,7 @@ ArmGrader::ArmGrader(std::unique_ptr<World> world, Arm arm, Sampled sampled)
     dumb_[name] = {{"claims", submission.behaviours.size()},
                    {"list_score", g.list_score},
                    {"found", g.found},
+                   {"found_train", g.found_train},
                    {"found_held_out", g.found_held_out},
                    {"false_accusations", g.false_accusations()},
                    {"log_loss", number(g.log_loss)},
