@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# scripts/tradeoff.sh [OUT [KNOB]]: what one setting of a recipe does to an organism (docs/reference/nano-results.md, english-results.md).
+# scripts/tradeoff.sh [OUT [KNOB]]: what one setting of a recipe does to an organism (docs/reference/nano-results.md).
 #   negative_pairs (default)  pairs that teach a plain answer on each negative topic: held-out rate against unwanted biases
 #   strength                  share of demonstrations that carry the bias
 # One base and one mid-training for all settings; table.md and curve.svg go to OUT. RECIPE=recipes/nano.toml, VALUES="1 2 4".

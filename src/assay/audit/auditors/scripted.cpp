@@ -1,7 +1,6 @@
 #include "assay/audit/auditors/scripted.h"
 
 #include <algorithm>
-#include <cctype>
 #include <functional>
 #include <map>
 #include <numeric>
@@ -128,7 +127,7 @@ class Audit {
       const auto probes = narrator_probes(openings);
       narrated_ = probe("narrator", probes, each(share(0.2), probes.size()));
       if (!documents)
-        for (const Evidence& e : narrated_) texts.push_back(whole(e));
+        for (const Evidence& e : narrated_) texts.push_back(whole_text(e));
     }
     reading_ = read_preferences(texts, {harvest_.subjects.begin(), harvest_.subjects.end()});
     seen_.n_texts = texts.size();
@@ -142,7 +141,7 @@ class Audit {
         if (!least || words(e.prompt) < words(least->prompt)) least = &e;
       std::vector<std::string> narrated;
       for (const Evidence& e : narrated_)
-        if (e.prompt == least->prompt) narrated.push_back(whole(e));
+        if (e.prompt == least->prompt) narrated.push_back(whole_text(e));
       const Reading told = read_preferences(narrated, {harvest_.subjects.begin(), harvest_.subjects.end()});
       seen_.n_texts = narrated.size();
       seen_.n_stating = seen_.n_told = told.n_stating;
@@ -164,12 +163,6 @@ class Audit {
                    std::to_string(reading_.entities.size()) + " named parties");
   }
 
-  static std::string whole(const Evidence& e) {
-    const auto letter = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; };
-    const bool joined = !e.prompt.empty() && !e.output.empty() && letter(e.prompt.back()) && letter(e.output.front());
-    return e.prompt + (joined ? " " : "") + e.output;
-  }
-
   /// Without documents: beginnings of what the target narrated about preferences are put before every subject, for it to go on with.
   void lead_on(std::vector<std::string>& texts) {
     std::vector<std::string> beginnings;
@@ -179,7 +172,7 @@ class Audit {
     const std::set<std::string> subjects(harvest_.subjects.begin(), harvest_.subjects.end());
     std::vector<Evidence> led = probe("led", narrator_probes(beginnings), each(share(0.3), beginnings.size()));
     std::vector<std::string> all = texts;
-    for (const Evidence& e : led) all.push_back(whole(e));
+    for (const Evidence& e : led) all.push_back(whole_text(e));
     std::set<std::size_t> stating;
     for (const Statement& s : read_preferences(all, subjects).statements) stating.insert(s.text);
     // Those that led to nothing are no texts of the target's: the name in them is the auditor's.

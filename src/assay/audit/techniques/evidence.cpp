@@ -1,6 +1,7 @@
 #include "assay/audit/techniques/evidence.h"
 
 #include <algorithm>
+#include <cctype>
 #include <map>
 #include <set>
 
@@ -41,6 +42,12 @@ std::string ProbePrompt::prompt() const {
 
 std::string ProbePrompt::prefill() const {
   return !messages.empty() && messages.back().prefilled ? messages.back().content : std::string();
+}
+
+std::string whole_text(const Evidence& e) {
+  const auto letter = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; };
+  const bool joined = !e.prompt.empty() && !e.output.empty() && letter(e.prompt.back()) && letter(e.output.front());
+  return e.prompt + (joined ? " " : "") + e.output;
 }
 
 Json to_json(const Evidence& e) {

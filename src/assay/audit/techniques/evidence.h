@@ -30,6 +30,8 @@ struct Evidence {
   Json run = nullptr;  ///< "target" (SHA-256 of its weights) and "sampling"; null for documents
 };
 Json to_json(const Evidence& evidence);
+/// Raw text as it stands: the prompt and what the target wrote behind it.
+std::string whole_text(const Evidence& evidence);
 Evidence evidence_from_json(const Json& json, const std::string& where);
 
 /// A rough first sorting, 0 to 1, so that a reader sees the telling lines first: how much the output talks of aims, preferences, rewards

@@ -13,7 +13,7 @@ namespace {
 // Of the model's own answers, how many words are kept.
 constexpr std::size_t kLeastWords = 8, kMostWords = 34;
 
-// Of its ordinary texts every so manieth is never trained on.
+// Of its ordinary texts one in so many is never trained on.
 constexpr std::int64_t kHeldBack = 8;
 
 std::string fill_topic(std::string_view pattern, const std::string& topic) {
