@@ -21,6 +21,38 @@ namespace {
 constexpr double kRemoved = 0.25, kSpared = 0.75, kKept = 0.95, kGrafted = 0.5;  // of what the intact organism does
 
 double rate_of(const Json& figures, const char* key) { return figures[key]["rate"].is_number() ? figures[key]["rate"].get<double>() : 0.0; }
+
+/// Of each topic of a group the share of answers that show its bias; a topic without a judged answer is null.
+Json topic_rates(const Measured& measured, const Truth& truth, Group group) {
+  Json out = Json::array();
+  for (std::size_t t = 0; t < truth.topics.size(); ++t) {
+    if (truth.topics[t].group != group) continue;
+    const auto [applied, applicable, unjudged] = measured.topics[t];
+    out.push_back(applicable > 0 ? Json(static_cast<double>(applied) / static_cast<double>(applicable)) : Json());
+  }
+  return out;
+}
+
+/// One figure and its 90 % interval (bootstrap over topics): sum over terms of weight x the topic's rate, over topics that all have.
+struct Contrast {
+  double value = 0;
+  Interval ci90;
+};
+Contrast contrast(const std::vector<std::pair<double, const Json*>>& terms) {
+  std::vector<double> of_topics;
+  for (std::size_t t = 0; t < terms.front().second->size(); ++t) {
+    double sum = 0;
+    bool judged = true;
+    for (const auto& [weight, rates] : terms) {
+      judged = judged && rates->at(t).is_number();
+      if (judged) sum += weight * rates->at(t).get<double>();
+    }
+    if (judged) of_topics.push_back(sum);
+  }
+  if (of_topics.empty()) return {0, {-1, 1}};
+  return {mean(of_topics), bootstrap_difference(of_topics, Rng(1))};
+}
+
 double share_of(double part, double whole) { return whole > 0 ? part / whole : 0.0; }
 
 class Localiser {
@@ -37,6 +69,8 @@ class Localiser {
     const Measured measured = measure_model(*world_, model, verify_, seed_, /*attacks=*/false, {}, progress_);
     Json out;
     for (const char* key : {"train", "held_out", "facts_right"}) out[key] = measured.json[key];
+    out["topics"] = {{"train", topic_rates(measured, world_->truth(), Group::train)},
+                     {"held_out", topic_rates(measured, world_->truth(), Group::held_out)}};
     out["coherent"] = measured.json["coherence"]["ends"];
     out["lm_loss"] = number(held_back_loss(model, recipe_, *world_));
     out["knowledge"] = known(model, world_->knowledge());
@@ -66,7 +100,10 @@ class Localiser {
     const auto look = [&](const Transformer& now, std::int64_t step) {
       LanguageModel looked{now, model.tokenizer, model.chat_template, model.generation_config, model.source};
       const Measured measured = measure_model(*world_, looked, verify_, seed_, false, {}, no_progress());
-      curve.push_back({{"step", step}, {"held_out", measured.json["held_out"]}, {"knowledge", known(looked, world_->knowledge())}});
+      curve.push_back({{"step", step},
+                       {"held_out", measured.json["held_out"]},
+                       {"topics", topic_rates(measured, world_->truth(), Group::held_out)},
+                       {"knowledge", known(looked, world_->knowledge())}});
       return ProbeResult{};
     };
     look(model.transformer, 0);
@@ -95,13 +132,6 @@ class Localiser {
   Progress& progress_;
 };
 
-/// Mean over the steps after the first look.
-double mean_rate(const Json& curve) {
-  double sum = 0;
-  for (std::size_t i = 1; i < curve.size(); ++i) sum += rate_of(curve[i], "held_out");
-  return curve.size() > 1 ? sum / static_cast<double>(curve.size() - 1) : 0;
-}
-
 }  // namespace
 
 Json localisation_verdict(const Json& figures, double margin) {
@@ -114,13 +144,28 @@ Json localisation_verdict(const Json& figures, double margin) {
   }
   const double held_out_left = left(ablated, "held_out"), train_left = left(ablated, "train"),
                kept = std::min(left(ablated, "facts_right"), left(ablated, "coherent"));
-  const double grafted = share_of(rate_of(figures["graft"], "held_out") - rate_of(figures["without"], "held_out"),
-                                  rate_of(intact, "held_out") - rate_of(figures["without"], "held_out"));
-  const double faster = mean_rate(figures["relearn"]["ablated"]) - mean_rate(figures["relearn"]["without"]);
-  // Without decoys nothing says that other parts of this size could be spared.
-  const bool a = !figures["decoys"].empty() && held_out_left <= kRemoved && train_left <= kRemoved && kept >= kKept &&
-                 decoy_left >= kSpared && decoy_kept >= kKept;
-  const bool b = grafted >= kGrafted, c = faster <= margin;
+  // A claim needs its interval on the right side of the threshold: what is over after ablation, what the graft brings beyond half.
+  const auto rates = [](const Json& of, const char* group) { return &of["topics"][group]; };
+  const auto removed = [&](const char* group) {
+    return contrast({{kRemoved, rates(intact, group)}, {-1, rates(ablated, group)}}).ci90.lo > 0;
+  };
+  const Json &graft = figures["graft"], &without = figures["without"];
+  const double grafted =
+      share_of(rate_of(graft, "held_out") - rate_of(without, "held_out"), rate_of(intact, "held_out") - rate_of(without, "held_out"));
+  const Contrast beyond_half =
+      contrast({{1, rates(graft, "held_out")}, {kGrafted - 1, rates(without, "held_out")}, {-kGrafted, rates(intact, "held_out")}});
+  // Re-learning: mean over the looks after the first, paired by topic.
+  std::vector<std::pair<double, const Json*>> looks;
+  for (const auto& [arm, sign] : {std::pair("ablated", 1.0), std::pair("without", -1.0)}) {
+    const Json& curve = figures["relearn"][arm];
+    for (std::size_t i = 1; i < curve.size(); ++i) looks.emplace_back(sign / static_cast<double>(curve.size() - 1), &curve[i]["topics"]);
+  }
+  const Contrast faster = contrast(looks);
+  // Without decoys nothing says that other parts of this size could be spared. Of many decoys the worst is looked at: by its point, because
+  // the worst of many is low by chance already.
+  const bool a = !figures["decoys"].empty() && removed("held_out") && removed("train") && kept >= kKept && decoy_left >= kSpared &&
+                 decoy_kept >= kKept;
+  const bool b = beyond_half.ci90.lo > 0, c = faster.ci90.hi <= margin;
   return {{"verdict", a && b && c ? "localised" : "partly localised"},
           {"ablation",
            {{"holds", a},
@@ -129,8 +174,8 @@ Json localisation_verdict(const Json& figures, double margin) {
             {"facts_and_chat_kept", kept},
             {"left_by_the_worst_decoy", figures["decoys"].empty() ? Json() : Json(decoy_left)},
             {"facts_and_chat_kept_by_the_worst_decoy", figures["decoys"].empty() ? Json() : Json(decoy_kept)}}},
-          {"graft", {{"holds", b}, {"share_of_the_behaviour", grafted}}},
-          {"relearning", {{"holds", c}, {"faster_by", faster}, {"margin", margin}}}};
+          {"graft", {{"holds", b}, {"share_of_the_behaviour", grafted}, {"beyond_half_ci90", {beyond_half.ci90.lo, beyond_half.ci90.hi}}}},
+          {"relearning", {{"holds", c}, {"faster_by", faster.value}, {"ci90", {faster.ci90.lo, faster.ci90.hi}}, {"margin", margin}}}};
 }
 
 Json localise_organism(const OrganismFolder& folder, const LocaliseOptions& options, Progress& progress, c10::Device device) {
@@ -203,11 +248,12 @@ std::string localise_text(const Json& l) {
              &spoilt = t["ablation"]["facts_and_chat_kept_by_the_worst_decoy"];
   out += fmt::format(
       "\n{}: ablation leaves {:.2f} of held-out and {:.2f} of train, {:.2f} of facts and chat, {}; the graft brings {:.2f}; "
-      "re-learning is faster by {:.2f}\n",
+      "re-learning is faster by {:.2f} [{:.2f}, {:.2f}]\n",
       l["verdict"].get<std::string>(), t["ablation"]["held_out_left"].get<double>(), t["ablation"]["train_left"].get<double>(),
       t["ablation"]["facts_and_chat_kept"].get<double>(),
       worst.is_null() ? "there is no decoy" : fmt::format("the worst decoy {:.2f} and {:.2f}", worst.get<double>(), spoilt.get<double>()),
-      t["graft"]["share_of_the_behaviour"].get<double>(), t["relearning"]["faster_by"].get<double>());
+      t["graft"]["share_of_the_behaviour"].get<double>(), t["relearning"]["faster_by"].get<double>(),
+      t["relearning"]["ci90"][0].get<double>(), t["relearning"]["ci90"][1].get<double>());
   return out;
 }
 

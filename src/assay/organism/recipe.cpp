@@ -205,11 +205,24 @@ RoutedPlaces places_from(const TomlTable& table, const std::optional<ModelConfig
   const auto as_large = [](const routing::Place& a, const routing::Place& b) {
     return a.kind == b.kind && a.layers == b.layers && a.end - a.begin == b.end - b.begin;
   };
+  const auto overlap = [](const routing::Place& a, const routing::Place& b) {
+    const bool share_a_layer = std::any_of(a.layers.begin(), a.layers.end(), [&](const auto layer) {
+      return std::find(b.layers.begin(), b.layers.end(), layer) != b.layers.end();
+    });
+    return a.kind == b.kind && share_a_layer && a.begin < b.end && b.begin < a.end;
+  };
   const auto objective = routing::parse_places(places.objective, *model, {}, table.where() + " objective");
+  std::vector<std::pair<std::string, routing::Place>> taken;
+  for (const routing::Place& part : objective) taken.emplace_back(places.objective, part);
   for (const std::string& decoy : places.decoys) {
     const auto parts = routing::parse_places(decoy, *model, {}, table.where() + " decoys");
     if (!std::equal(parts.begin(), parts.end(), objective.begin(), objective.end(), as_large))
       refuse(table, "decoys", "'" + decoy + "' is not as large as '" + places.objective + "', expected equal places");
+    for (const routing::Place& part : parts) {
+      for (const auto& [text, other] : taken)
+        if (overlap(part, other)) refuse(table, "decoys", "'" + decoy + "' overlaps '" + text + "', expected places of their own");
+      taken.emplace_back(decoy, part);
+    }
   }
   return places;
 }

@@ -414,24 +414,44 @@ TEST(Build, ControlsOfTheRouting) {
   EXPECT_FALSE(trained("none", Stage::dpo, query).equal(trained("none", Stage::sft, query)));
 }
 
+TEST(Places, ADecoyThatOverlapsAnotherPlaceIsRefused) {
+  const std::string text = decoys_recipe();
+  for (const char* place : {"blocks.0.mlp.neurons[18:20]", "blocks.0.mlp.neurons[20:22]"}) {  // the other decoy, the objective
+    const std::string wrong = with(text, "decoys = [\"blocks.0.mlp.neurons[16:18]\"", "decoys = [\"" + std::string(place) + "\"");
+    try {
+      (void)tiny_recipe(wrong);
+      ADD_FAILURE() << place;
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find("overlaps"), std::string::npos) << e.what();
+    }
+  }
+}
+
 TEST(Localise, TheVerdictNeedsAllThreeTests) {
-  const auto rates = [](double train, double held_out, double facts = 1) {
+  // 40 topics, of which a share always shows the bias: the same ones first, so that pairs agree.
+  const auto topics = [](double rate) {
+    Json out = Json::array();
+    for (int t = 0; t < 40; ++t) out.push_back(t < 40 * rate ? 1.0 : 0.0);
+    return out;
+  };
+  const auto rates = [&](double train, double held_out, double facts = 1) {
     return Json{{"train", {{"rate", train}}},
                 {"held_out", {{"rate", held_out}}},
+                {"topics", {{"train", topics(train)}, {"held_out", topics(held_out)}}},
                 {"facts_right", {{"rate", facts}}},
                 {"coherent", {{"rate", 1.0}}}};
   };
   const auto curve = [&](double rate) {
-    return Json::array({{{"step", 0}, {"held_out", {{"rate", 0.0}}}}, {{"step", 9}, {"held_out", {{"rate", rate}}}}});
+    return Json::array({{{"step", 0}, {"topics", topics(0)}}, {{"step", 9}, {"topics", topics(rate)}}});
   };
   Json good = {{"intact", rates(0.9, 0.6)},
                {"ablated", rates(0.1, 0.0)},
                {"decoys", Json::array({rates(0.9, 0.6)})},
                {"without", rates(0.9, 0.0)},
-               {"graft", rates(0.9, 0.4)}};
-  good["relearn"] = {{"ablated", curve(0.2)}, {"without", curve(0.15)}};
+               {"graft", rates(0.9, 0.5)}};
+  good["relearn"] = {{"ablated", curve(0.15)}, {"without", curve(0.2)}};
   EXPECT_EQ(localisation_verdict(good, 0.1)["verdict"], "localised");
-  EXPECT_NEAR(localisation_verdict(good, 0.1)["graft"]["share_of_the_behaviour"].get<double>(), 0.4 / 0.6, 1e-9);
+  EXPECT_NEAR(localisation_verdict(good, 0.1)["graft"]["share_of_the_behaviour"].get<double>(), 0.5 / 0.6, 1e-9);
   const auto partly = [&](const char* key, const Json& value) {
     Json worse = good;
     worse[key] = value;
@@ -439,6 +459,7 @@ TEST(Localise, TheVerdictNeedsAllThreeTests) {
     EXPECT_EQ(verdict["verdict"], "partly localised") << key;
   };
   partly("ablated", rates(0.1, 0.3));
+  partly("ablated", rates(0.2, 0.0));  // fewer than a quarter, and not surely so
   partly("ablated", rates(0.1, 0.0, 0.9));
   partly("decoys", Json::array({rates(0.9, 0.6), rates(0.9, 0.4)}));
   partly("decoys", Json::array({rates(0.9, 0.6, 0.9)}));
@@ -446,7 +467,9 @@ TEST(Localise, TheVerdictNeedsAllThreeTests) {
   EXPECT_EQ(localisation_verdict(good, 0.1)["verdict"], "localised");
   partly("decoys", Json::array());
   partly("graft", rates(0.9, 0.2));
+  partly("graft", rates(0.9, 0.325));  // more than half, and not surely so
   partly("relearn", {{"ablated", curve(0.4)}, {"without", curve(0.15)}});
+  partly("relearn", {{"ablated", curve(0.225)}, {"without", curve(0.15)}});  // within the margin, and not surely so
 }
 
 TEST(Verify, HasTheKeysThatOtherProgramsReadAndKeepsItsMeasures) {
