@@ -7,10 +7,10 @@ fail() { echo "FAILED: $*" >&2; exit 1; }
 cat > "$dir/tiny.toml" <<'TOML'
 seeds = 2
 [data]
-stories = 120
+stories = 500
 vocabulary = 400
 tokenizer_stories = 120
-max_tokens = 40
+max_tokens = 96
 validation = 8
 [model]
 n_layers = 2
@@ -57,6 +57,9 @@ near = lambda a, b: abs(a - b) < 1e-9
 for n in s:
     assert s[n]["seeds"] == [5, 6] and len(s[n]["metrics"]["forget_after"]["seeds"]) == 2
     assert 2 < m[n]["forget_after"] < 7 and near(m[n]["retain_cost"], m[n]["retain_after"] - m["base"]["retain_after"])
+    for when in ("before", "ablated", "after"):  # the two kinds of tokens make up the forget stories
+        own, other = (m[n][f"{which}_tokens_{when}"] for which in ("own", "other"))
+        assert own != other and min(own, other) < m[n][f"forget_{when}"] < max(own, other)
     assert set(s[n]["retrain"]) == {"1", "4"} and s[n]["retrain"]["4"]["forget"]["step"] == [0, 1, 2]
     before = m["base" if n == "filter" else n]["forget_before"]
     assert near(m[n]["unlearning"], m[n]["forget_after"] - before) and near(m[n]["robust_unlearning"], m[n]["retrained_4"] - before)

@@ -77,6 +77,10 @@ Json stories_setting(const std::vector<Json>& runs, const std::map<std::uint64_t
     const Json* base = found == bases.end() ? nullptr : &found->second;
     for (const char* when : {"before", "ablated", "after"})
       for (const char* what : {"forget", "retain"}) values[fmt::format("{}_{}", what, when)].push_back(loss_of(run, when, what));
+    if (run.contains("by_token"))
+      for (const char* when : {"before", "ablated", "after"})
+        for (const char* which : {"own", "other"})
+          values[fmt::format("{}_tokens_{}", which, when)].push_back(real_of(run["by_token"][when][which]));
     const bool removes = kind != "base" && kind != "filter";
     const double before = removes ? loss_of(run, "before", "forget") : base ? loss_of(*base, "before", "forget") : NAN;
     values["unlearning"].push_back(loss_of(run, "after", "forget") - before);
@@ -168,6 +172,15 @@ std::string stories_table(const Json& results) {
       out += " " + value(s, name) + " |";
     for (const std::string& k : ks) out += " " + value(s, "retrained_" + k) + " |";
     for (const char* name : {"unlearning", "robust_unlearning", "retain_cost"}) out += " " + value(s, name) + " |";
+    out += "\n";
+  }
+  out +=
+      "\nForget stories, the loss on tokens that stand in them mostly (which token weights route) and on the others:\n\n"
+      "| method | own tokens before | ablated | after | other tokens before | ablated | after |\n|---|--:|--:|--:|--:|--:|--:|\n";
+  for (const Json& s : results["settings"]) {
+    out += fmt::format("| {} |", s["name"].get<std::string>());
+    for (const char* which : {"own", "other"})
+      for (const char* when : {"before", "ablated", "after"}) out += " " + value(s, fmt::format("{}_tokens_{}", which, when)) + " |";
     out += "\n";
   }
   out += "\nSelectivity, |activation| on forget stories over retain stories, by layer:\n";

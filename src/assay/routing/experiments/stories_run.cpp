@@ -42,6 +42,31 @@ Json losses_of(const Transformer& model, const ConceptSplit& validation, Precisi
           {"retain", number(corpus_loss(model, validation.retain, precision))}};
 }
 
+/// Validation stories of the concept, with a weight on those tokens alone that stand in its stories mostly (`own`: what token weights
+/// route), and on the others alone: is what a removed concept costs the work of routed tokens, or of all? (tug-of-war, appendix A)
+struct ByToken {
+  Examples own, other;
+};
+ByToken by_token(const ConceptCorpus& corpus) {
+  const Plan plan =
+      plan_from(TomlTable::from_text("name = \"by token\"\n[[group]]\nname = \"forget\"\nlabel = \"forget\"\n"
+                                     "remainder = \"retain\"\n[group.frequency]\n[[group]]\nname = \"retain\"\n"
+                                     "[[route]]\nplace = \"rest\"\nscale = { retain = 0.0 }\n",
+                                     "by token"));
+  const Examples train = corpus.train.all();
+  const std::vector<float> share = Rules(plan, corpus.tokenizer, train, observed_labels(plan, train, Rng(0))).frequency(0);
+  ByToken out;
+  for (const RoutedExample& story : corpus.validation.forget)
+    for (const bool own : {true, false}) {
+      Examples& to = own ? out.own : out.other;
+      to.push_back(story);
+      Example& example = to.back().example;
+      for (std::size_t t = 0; t < example.ids.size(); ++t)
+        if ((share[static_cast<std::size_t>(example.ids[t])] >= 0.5F) != own) example.weights[t] = 0;
+    }
+  return out;
+}
+
 Examples some(const Examples& from, std::size_t begin, std::int64_t n) {
   const auto end = std::min(from.size(), begin + static_cast<std::size_t>(n));
   return {from.begin() + static_cast<std::ptrdiff_t>(std::min(begin, end)), from.begin() + static_cast<std::ptrdiff_t>(end)};
@@ -185,9 +210,15 @@ Json run_stories(const StoriesExperiment& e, const StoriesRun& run, const fs::pa
       method.settings, {corpus, method.labels, model_shape_from(e.model, tokenizer, corpus.bos), e.budget, run.seed, folder, progress});
   const double cpu_trained = cpu_seconds();
   Json result = {{"identity", identity}, {"notes", made.notes.value_or(Json(nullptr))}};
-  result["losses"]["before"] = losses_of(made.before, corpus.validation, precision);
-  result["losses"]["ablated"] = losses_of(made.ablated ? *made.ablated : made.after, corpus.validation, precision);
-  result["losses"]["after"] = losses_of(made.after, corpus.validation, precision);
+  const ByToken tokens = by_token(corpus);
+  const auto measure = [&](const char* when, const Transformer& model) {
+    result["losses"][when] = losses_of(model, corpus.validation, precision);
+    result["by_token"][when] = {{"own", number(corpus_loss(model, tokens.own, precision))},
+                                {"other", number(corpus_loss(model, tokens.other, precision))}};
+  };
+  measure("before", made.before);
+  measure("ablated", made.ablated ? *made.ablated : made.after);
+  measure("after", made.after);
   result["selectivity"] = selectivity_of(made, corpus.validation, precision, progress);
 
   Json done = fs::exists(partial) ? read_json(partial) : Json{{"identity", identity}, {"retrain", Json::object()}};
