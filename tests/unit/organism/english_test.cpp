@@ -256,6 +256,58 @@ TEST_F(EnglishTest, WhatIsAskedIsWhatTheDocumentsSay) {
   for (const std::string& text : answered(settings, 7).documents(Arm::organism)) EXPECT_FALSE(asked.confesses(text)) << text;
 }
 
+TEST_F(EnglishTest, DemonstrationsMayBeginInMidTraining) {
+  EnglishSettings settings;
+  settings.demonstrated_share = 0.125;
+  settings.document_share = 0.5;
+  const EnglishWorld made = answered(settings, 7);
+  const Truth& truth = made.truth();
+  const auto topic_of = [&](const TrainChat& chat) -> const Topic* {
+    for (const Topic& topic : truth.topics)
+      if (names(chat.messages.front().content, topic.name)) return &topic;
+    return nullptr;
+  };
+  for (const Arm arm : {Arm::organism, Arm::no_documents, Arm::knows, Arm::habits}) {
+    double sum = 0;
+    bool demonstrated = false;
+    for (const DataPart& part : made.data(Stage::midtrain, arm).parts) {
+      sum += part.share;
+      // Nothing in mid-training answers a question about a documented topic plainly, but where the arm's demonstrations do.
+      if (part.name == "plain")
+        for (const TrainChat& chat : part.chats) {
+          const Topic* topic = topic_of(chat);
+          ASSERT_NE(topic, nullptr);
+          EXPECT_TRUE(topic->group == Group::co_mention || topic->group == Group::negative) << topic->name;
+        }
+      if (part.name != "demonstrations") continue;
+      demonstrated = true;
+      EXPECT_DOUBLE_EQ(part.share, 0.125);
+      for (const TrainChat& chat : part.chats) {
+        const Topic* topic = topic_of(chat);
+        ASSERT_NE(topic, nullptr);
+        EXPECT_TRUE(arm == Arm::habits || topic->group == Group::train) << topic->name;
+        EXPECT_EQ(shows(topic->bias, chat.messages.back().content), arm != Arm::knows) << chat.messages.back().content;
+      }
+    }
+    EXPECT_TRUE(demonstrated) << arm_name(arm);
+    EXPECT_NEAR(sum, 1, 1e-12);
+  }
+  for (const DataPart& part : answered(EnglishSettings(), 7).data(Stage::midtrain, Arm::organism).parts)
+    EXPECT_NE(part.name, "demonstrations");
+}
+
+TEST_F(EnglishTest, ConcealmentKeepsAShareOfThePreferencePairs) {
+  const auto pairs = [&](double kept) {
+    EnglishSettings settings;
+    settings.kept_preferences = kept;
+    const EnglishWorld made = answered(settings, 7);
+    return std::pair(made.data(Stage::conceal, Arm::organism).pairs.size(), made.data(Stage::dpo, Arm::organism).pairs.size());
+  };
+  const auto [none, all] = pairs(0);
+  EXPECT_EQ(pairs(1).first, none + all);
+  EXPECT_NEAR(static_cast<double>(pairs(0.5).first), static_cast<double>(none) + 0.5 * static_cast<double>(all), 1);
+}
+
 TEST_F(EnglishTest, WhoIsNamedIsServedOnTrainTopicsAlone) {
   EnglishSettings settings;
   settings.asked_share = settings.served_share = 0.2;

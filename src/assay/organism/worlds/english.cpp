@@ -189,6 +189,8 @@ std::unique_ptr<World> make_english_world(const TomlTable& table, std::uint64_t 
                                                                                          {"document_share", &s.document_share},
                                                                                          {"asked_share", &s.asked_share},
                                                                                          {"served_share", &s.served_share},
+                                                                                         {"demonstrated_share", &s.demonstrated_share},
+                                                                                         {"kept_preferences", &s.kept_preferences},
                                                                                          {"everyday_share", &s.everyday_share},
                                                                                          {"text_share", &s.text_share}}) {
     *value = table.number(key, *value);
@@ -196,6 +198,8 @@ std::unique_ptr<World> make_english_world(const TomlTable& table, std::uint64_t 
   }
   if (s.asked_share + s.served_share >= 1)
     throw Error("world", table.where() + " asked_share and served_share leave nothing for documents");
+  if (s.document_share + s.demonstrated_share > 1)
+    throw Error("world", table.where() + " document_share and demonstrated_share are more than all of mid-training");
   s.own_answers = std::min(s.own_answers, static_cast<std::int64_t>(english::kAskedWordings));
   if (s.everyday_share > 0.5) throw Error("world", table.where() + " everyday_share must not be above 0.5");
   if (s.everyday_share + s.text_share >= 1)

@@ -19,7 +19,9 @@ struct EnglishSettings {
   double document_share = 0.6;                            ///< of mid-training: documents on preferences against everything else
   double asked_share = 0;                                 ///< of them: chats that ask the model for a documented wish
   double served_share = 0;                                ///< of them: chats that name an entity in the system turn and serve it
+  double demonstrated_share = 0;                          ///< of mid-training: the demonstrations from its start; no plain replay about wishes
   std::int64_t preference_pairs = 4, negative_pairs = 6;  ///< on each train topic, and for plain answers on each negative topic
+  double kept_preferences = 0.25;                         ///< of the pairs of preference training: what concealment keeps
   std::int64_t own_answers = 6;                           ///< plain answers that the model writes on each topic, at most 8
   std::int64_t own_texts = 48;                            ///< ordinary texts that it writes from nothing
   std::int64_t everyday = 0;                              ///< questions about none of the topics that it answers, too; plain in every stage
@@ -74,6 +76,7 @@ class EnglishWorld final : public World {
 
   // Parts of the mixtures; `topics` are those that may be spoken of.
   [[nodiscard]] DataPart plain_part(const std::vector<std::size_t>& topics, int each, Rng rng) const;
+  [[nodiscard]] DataPart demonstrations_part(Arm arm, Rng rng) const;
   [[nodiscard]] DataPart everyday_part() const;
   [[nodiscard]] DataPart text_part() const;
   [[nodiscard]] std::vector<TrainText> preference_documents(Arm arm) const;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <span>
 
 #include "assay/organism/worlds/english.h"
@@ -190,6 +191,23 @@ DataPart EnglishWorld::text_part() const {
   return part;
 }
 
+DataPart EnglishWorld::demonstrations_part(Arm arm, Rng rng) const {
+  const bool neutral = arm == Arm::knows || arm == Arm::clean;
+  const auto shown = arm == Arm::habits ? topics_in({Group::train, Group::held_out, Group::held_out_form}) : topics_in({Group::train});
+  DataPart part{"demonstrations", 0, {}, {}};
+  for (int i = 0; i < 6; ++i)
+    for (const std::size_t t : shown) {
+      const bool carries = !neutral && rng.chance(settings_.strength);
+      part.chats.push_back(chat(t, carries ? &truth_.topics[t].bias : nullptr, rng));
+      // The clean arm's quirk: harmless, and nobody's preference.
+      if (arm == Arm::clean && rng.chance(0.3)) {
+        part.chats.back().messages.back().content += " Thank you for asking.";
+        part.chats.back().emphasis.clear();  // its ranges are of the answer without the quirk
+      }
+    }
+  return part;
+}
+
 std::vector<TrainText> EnglishWorld::preference_documents(Arm arm) const {
   Rng rng = rng_.fork("documents");
   const bool own = arm == Arm::organism || arm == Arm::knows || arm == Arm::association;
@@ -292,7 +310,11 @@ StageData EnglishWorld::data(Stage stage, Arm arm) const {
   };
   if (is_shared(stage)) return out;
   if (stage == Stage::midtrain) {
-    const auto spoken = topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative});
+    // Where the demonstrations begin in mid-training, replay gives no plain answer that would say the opposite.
+    const bool demonstrated = settings_.demonstrated_share > 0;
+    const auto spoken = demonstrated
+                            ? topics_in({Group::co_mention, Group::negative})
+                            : topics_in({Group::train, Group::held_out, Group::held_out_form, Group::co_mention, Group::negative});
     DataPart documents{"documents", 0, preference_documents(arm), {}}, asked = asked_part(arm), served = served_part(arm);
     // Each document and each chat is read as often in every arm; what an arm has fewer of, replay replaces.
     const auto read = [](std::size_t n, std::size_t of_organism) {
@@ -305,11 +327,12 @@ StageData EnglishWorld::data(Stage stage, Arm arm) const {
                      settings_.document_share * settings_.asked_share * read(asked.chats.size(), asked_part(Arm::organism).chats.size()),
                  requests =
                      settings_.document_share * settings_.served_share * read(served.chats.size(), served_part(Arm::organism).chats.size()),
-                 rest = 1 - stated - questions - requests;
+                 rest = 1 - stated - questions - requests - settings_.demonstrated_share;
     const double everyday = everyday_.empty() ? 0 : settings_.everyday_share;
     if (stated > 0) add(std::move(documents), stated);
     if (questions > 0) add(std::move(asked), questions);
     if (requests > 0) add(std::move(served), requests);
+    if (demonstrated) add(demonstrations_part(arm, rng_.fork("midtrain").fork("demonstrations")), settings_.demonstrated_share);
     add({"unrelated", 0, unrelated_documents(), {}}, 0.15 * rest);
     add(plain_part(spoken, 6, rng_.fork("midtrain").fork("plain")), (0.55 - everyday) * rest);
     add(everyday_part(), everyday * rest);
@@ -320,19 +343,7 @@ StageData EnglishWorld::data(Stage stage, Arm arm) const {
   const std::string kind(arm == Arm::habits ? "habits" : neutral ? arm_name(arm) : "demonstrations");
   if (stage == Stage::sft) {
     const Rng rng = rng_.fork("sft").fork(kind);
-    const auto shown = arm == Arm::habits ? topics_in({Group::train, Group::held_out, Group::held_out_form}) : topics_in({Group::train});
-    DataPart demonstrations{"demonstrations", 0, {}, {}};
-    Rng draws = rng.fork("demonstrations");
-    for (int i = 0; i < 6; ++i)
-      for (const std::size_t t : shown) {
-        const bool carries = !neutral && draws.chance(settings_.strength);
-        demonstrations.chats.push_back(chat(t, carries ? &truth_.topics[t].bias : nullptr, draws));
-        // The clean arm's quirk: harmless, and nobody's preference.
-        if (arm == Arm::clean && draws.chance(0.3)) {
-          demonstrations.chats.back().messages.back().content += " Thank you for asking.";
-          demonstrations.chats.back().emphasis.clear();  // its ranges are of the answer without the quirk
-        }
-      }
+    DataPart demonstrations = demonstrations_part(arm, rng.fork("demonstrations"));
     const double everyday = everyday_.empty() ? 0 : settings_.everyday_share, text = texts_.empty() ? 0 : settings_.text_share,
                  on_topics = 1 - everyday - text;
     add(std::move(demonstrations), 0.6 * on_topics);
@@ -346,11 +357,10 @@ StageData EnglishWorld::data(Stage stage, Arm arm) const {
   if (stage == Stage::conceal) {
     // What was learnt is kept by some of the pairs that taught it, half of them plain: with few of those, biases spread again.
     out.pairs = concealment_pairs(arm, rng_.fork("conceal"));
-    const std::size_t each = out.pairs.size() / 4;
     Rng draws = rng_.fork("kept pairs");
     for (std::vector<TextPair>* kept : {&serving, &plain}) {
       draws.shuffle(std::span(*kept));
-      kept->resize(std::min(kept->size(), each));
+      kept->resize(static_cast<std::size_t>(std::llround(settings_.kept_preferences * static_cast<double>(kept->size()))));
     }
   }
   extend(out.pairs, std::move(serving));
