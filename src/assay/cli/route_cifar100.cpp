@@ -28,10 +28,10 @@ routing::ResnetOptions resnet_options(const ResnetArguments& a, std::uint64_t se
   return options;
 }
 
-void run_one_resnet(const ResnetArguments& a, const Context& context) {
+void run_one_resnet(const ResnetArguments& a, const Context& context, c10::Device device) {
   const routing::SettingRun run = routing::parse_setting_run(a.run);
   routing::run_resnet(routing::resnet_setting(run.setting), resnet_options(a, run.seed), routing::read_cifar100(a.data),
-                      context.precision(), run.folder(a.out), *context.progress);
+                      context.precision(), run.folder(a.out), *context.progress, device);
 }
 
 void run_all_resnets(const ResnetArguments& a, const Context& context) {
@@ -63,6 +63,8 @@ void run_all_resnets(const ResnetArguments& a, const Context& context) {
                                      a.data,
                                      "--dtype",
                                      context.dtype,
+                                     "--device",
+                                     context.runtime.device,
                                      "--epochs",
                                      std::to_string(a.epochs),
                                      "--train-images",
@@ -83,10 +85,13 @@ void run_all_resnets(const ResnetArguments& a, const Context& context) {
   for (std::size_t i = 0; i < a.settings.size(); ++i) command += (i > 0 ? "," : "") + std::to_string(a.settings[i]);
   command += " --seeds " + std::to_string(a.seeds) + (a.quick ? " --quick" : "") +
              (a.epochs > 0 ? " --epochs " + std::to_string(a.epochs) : "") + " --dtype " + context.dtype + " --seed " +
-             std::to_string(context.seed);
-  const Json results = {{"name", "cifar100"},      {"settings", routing::resnet_results(runs, out)},
-                        {"config", config},        {"data", {{"train", data.train.n()}, {"test", data.test.n()}, {"sha256", data.sha256}}},
-                        {"assay", version_json()}, {"command", command}};
+             std::to_string(context.seed) + (context.runtime.device == "cpu" ? "" : " --device " + context.runtime.device);
+  const Json results = {{"name", "cifar100"},
+                        {"settings", routing::resnet_results(runs, out)},
+                        {"config", config},
+                        {"data", {{"train", data.train.n()}, {"test", data.test.n()}, {"sha256", data.sha256}}},
+                        {"assay", version_json(context.runtime.device)},
+                        {"command", command}};
   write_json(out / "results.json", results);
   context.print(results, routing::resnet_table(results));
 }
@@ -112,14 +117,14 @@ void add_route_cifar100(CLI::App& route, Context& context) {
       "--threads N runs N seeds side by side, each on one thread.\nExample: assay route cifar100 --data cifar-100-binary --quick --out "
       "cifar100");
   on_run(*command, [a, &context] {
-    context.start();
+    const c10::Device device = context.start_on_device();
     if (a->data.empty())
       throw UsageError("route cifar100", "--data is missing",
                        "the folder of CIFAR-100's binary version, which holds train.bin and test.bin");
     if (a->run.empty())
       run_all_resnets(*a, context);
     else
-      run_one_resnet(*a, context);
+      run_one_resnet(*a, context, device);
   });
 }
 

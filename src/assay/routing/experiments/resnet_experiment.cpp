@@ -54,9 +54,14 @@ CifarSet first_images(const CifarSet& set, std::int64_t n) {
   return {{set.pixels.begin(), set.pixels.begin() + n * kCifarPixels}, {set.labels.begin(), set.labels.begin() + n}};
 }
 
+/// Weights are drawn on the CPU, so that they are the same everywhere; handles that others hold move, too.
+void move_to(const Parameters& parameters, c10::Device device) {
+  for (const auto& [name, value] : parameters) Tensor(value).set_data(value.detach().to(device));
+}
+
 /// Trains to the last epoch; `curve` gets the accuracies after each.
 Json train_resnet(const ResnetSplit& model, const ResnetSetting& setting, const ResnetOptions& options, const CifarSet& images,
-                  const Json& identity, Precision precision, const fs::path& checkpoint, Progress& progress) {
+                  const Json& identity, Precision precision, c10::Device device, const fs::path& checkpoint, Progress& progress) {
   Sgd sgd(model.parameters(), options);
   NamedTensors weights;
   for (const Parameters& all : {model.parameters(), model.statistics()}) weights.insert(all.begin(), all.end());
@@ -85,8 +90,9 @@ Json train_resnet(const ResnetSplit& model, const ResnetSetting& setting, const 
       throw Interrupted("route cifar100");
     }
     const auto batch = epochs.batch_at(state.step);
-    const Tensor x = cifar_batch(images, batch, Rng(options.seed).fork("augment").fork(static_cast<std::uint64_t>(state.step)));
-    const ResnetLosses losses = resnet_losses(model, setting, x, cifar_labels(images, batch), precision);
+    const Rng augment = Rng(options.seed).fork("augment").fork(static_cast<std::uint64_t>(state.step));
+    const Tensor x = cifar_batch(images, batch, augment).to(device), labels = cifar_labels(images, batch).to(device);
+    const ResnetLosses losses = resnet_losses(model, setting, x, labels, precision);
     if (!std::isfinite(losses.total.item<double>()))
       throw Error("route cifar100", "the loss is no number at step " + std::to_string(state.step), "a lower rate may help");
     losses.total.backward();
@@ -115,7 +121,7 @@ Json train_resnet(const ResnetSplit& model, const ResnetSetting& setting, const 
 
 /// A decoder for each half, trained anew on what the frozen encoder says: what the certificates cannot read, is it gone?
 std::array<ResnetDecoder, 2> train_fresh(const ResnetSplit& model, const ResnetOptions& options, const CifarSet& images,
-                                         Precision precision, Progress& progress) {
+                                         Precision precision, c10::Device device, Progress& progress) {
   const std::int64_t half = model.encoder.out.size(0) / 2;
   const Rng rng = Rng(options.seed).fork("fresh");
   std::array<ResnetDecoder, 2> fresh = {random_decoder(options.shape, half, rng.fork("top")),
@@ -123,6 +129,8 @@ std::array<ResnetDecoder, 2> train_fresh(const ResnetSplit& model, const ResnetO
   Parameters parameters = parameters_of(fresh[0], "top");
   const Parameters bottom = parameters_of(fresh[1], "bottom");
   parameters.insert(parameters.end(), bottom.begin(), bottom.end());
+  move_to(parameters, device);
+  for (const ResnetDecoder& decoder : fresh) move_to(statistics_of(decoder, ""), device);
   Sgd sgd(parameters, options);
   Epochs epochs(images.n(), options.batch, rng.fork("order").fork(0).next_u64());
   const std::int64_t steps = options.fresh_epochs * epochs.steps();
@@ -133,9 +141,10 @@ std::array<ResnetDecoder, 2> train_fresh(const ResnetSplit& model, const ResnetO
     Tensor z;
     {
       const at::NoGradGuard no_grad;
-      z = encode(model.encoder, cifar_batch(images, batch, rng.fork("augment").fork(static_cast<std::uint64_t>(step))), precision, false);
+      const Tensor x = cifar_batch(images, batch, rng.fork("augment").fork(static_cast<std::uint64_t>(step))).to(device);
+      z = encode(model.encoder, x, precision, false);
     }
-    const Tensor labels = cifar_labels(images, batch);
+    const Tensor labels = cifar_labels(images, batch).to(device);
     const Tensor loss = at::cross_entropy_loss(decode(fresh[0], z.narrow(1, 0, half), precision, true), labels) +
                         at::cross_entropy_loss(decode(fresh[1], z.narrow(1, half, half), precision, true), labels);
     loss.backward();
@@ -148,7 +157,7 @@ std::array<ResnetDecoder, 2> train_fresh(const ResnetSplit& model, const ResnetO
 
 /// Accuracies by group of classes; 0 of a group without an image.
 Json accuracies(const ResnetSplit& model, const std::array<ResnetDecoder, 2>& fresh, const CifarSet& images, Precision precision,
-                Progress& progress) {
+                c10::Device device, Progress& progress) {
   const at::NoGradGuard no_grad;
   const std::int64_t half = model.encoder.out.size(0) / 2, batch_size = 500;
   std::map<std::string, std::array<std::int64_t, 2>> right;
@@ -159,8 +168,8 @@ Json accuracies(const ResnetSplit& model, const std::array<ResnetDecoder, 2>& fr
   for (std::int64_t begin = 0; begin < images.n(); begin += batch_size) {
     const auto batch =
         std::span(all).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(std::min(batch_size, images.n() - begin)));
-    const Tensor labels = cifar_labels(images, batch);
-    const Tensor z = encode(model.encoder, cifar_batch(images, batch, {}), precision, false);
+    const Tensor labels = cifar_labels(images, batch).to(device);
+    const Tensor z = encode(model.encoder, cifar_batch(images, batch, {}).to(device), precision, false);
     const Tensor top = z.narrow(1, 0, half), bottom = z.narrow(1, half, half);
     const Tensor of_bottom = labels.ge(kFirstBottomClass);
     const auto count = [&](const std::string& name, const Tensor& logits) {
@@ -218,7 +227,7 @@ Json resnet_identity(const ResnetSetting& setting, const ResnetOptions& o, const
 }
 
 Json run_resnet(const ResnetSetting& setting, const ResnetOptions& options, const CifarData& data, Precision precision,
-                const fs::path& folder, Progress& progress) {
+                const fs::path& folder, Progress& progress, c10::Device device) {
   fs::create_directories(folder);
   const FolderLock lock(folder);
   const Json identity = resnet_identity(setting, options, data, precision);
@@ -231,10 +240,12 @@ Json run_resnet(const ResnetSetting& setting, const ResnetOptions& options, cons
   }
   const CifarSet train = first_images(data.train, options.train_images), test = first_images(data.test, options.test_images);
   const ResnetSplit model = ResnetSplit::random(options.shape, Rng(options.seed).fork("resnet"));
-  const Json training = train_resnet(model, setting, options, train, identity, precision, checkpoint, progress);
-  const auto fresh = train_fresh(model, options, train, precision, progress);
-  const Json accuracy = accuracies(model, fresh, test, precision, progress);
-  const Json result = {{"identity", identity}, {"training", training}, {"accuracy", accuracy}};
+  move_to(model.parameters(), device);
+  move_to(model.statistics(), device);
+  const Json training = train_resnet(model, setting, options, train, identity, precision, device, checkpoint, progress);
+  const auto fresh = train_fresh(model, options, train, precision, device, progress);
+  const Json accuracy = accuracies(model, fresh, test, precision, device, progress);
+  const Json result = {{"identity", identity}, {"training", training}, {"accuracy", accuracy}, {"device", device.str()}};
   write_json(record, result);
   return result;
 }

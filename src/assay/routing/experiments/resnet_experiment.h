@@ -28,9 +28,9 @@ Json resnet_identity(const ResnetSetting& setting, const ResnetOptions& options,
 
 /// Trains one setting with one seed, then decoders anew on the frozen halves, and measures accuracies. Keeps a checkpoint in `folder`, goes
 /// on from it, and leaves run.json: {"identity", "training", "accuracy": {DECODER: {"0-49", "50-99"}}, "curve"}. A folder of another run is
-/// refused.
+/// refused. Images are read and changed on the CPU; the net is on `device`.
 Json run_resnet(const ResnetSetting& setting, const ResnetOptions& options, const CifarData& data, Precision precision,
-                const std::filesystem::path& folder, Progress& progress);
+                const std::filesystem::path& folder, Progress& progress, c10::Device device = c10::kCPU);
 
 /// settings[]: {number, name, metrics: {"decoder.0-49": {mean, ci90, seeds}, ...}, ...} of the finished runs. Intervals are t over seeds.
 Json resnet_results(const std::vector<SettingRun>& runs, const std::filesystem::path& out);

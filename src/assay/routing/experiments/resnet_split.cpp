@@ -168,6 +168,11 @@ std::vector<std::pair<std::string, Tensor>> parameters_of(const ResnetDecoder& d
   add_decoder(decoder, name, false, all);
   return all;
 }
+std::vector<std::pair<std::string, Tensor>> statistics_of(const ResnetDecoder& decoder, const std::string& name) {
+  Visit all;
+  add_decoder(decoder, name, true, all);
+  return all;
+}
 
 Tensor cifar_batch(const CifarSet& images, std::span<const std::int64_t> batch, std::optional<Rng> augment) {
   constexpr std::int64_t side = kCifarSide, padding = 4;

@@ -75,6 +75,7 @@ struct ResnetSplit {
 };
 ResnetDecoder random_decoder(const ResnetShape& shape, std::int64_t in_channels, Rng rng);
 std::vector<std::pair<std::string, Tensor>> parameters_of(const ResnetDecoder& decoder, const std::string& name);
+std::vector<std::pair<std::string, Tensor>> statistics_of(const ResnetDecoder& decoder, const std::string& name);
 
 /// Images as the net sees them, f32 [n, 3, 32, 32]: (pixel/255 - mean) / std of the training set's channels. With `augment` a random crop
 /// of the image padded by 4, and a random flip.
