@@ -123,6 +123,9 @@ PY
 refused() { local code=$1 what=$2; shift 2; local rc=0; "$assay" --json --quiet --threads 1 --dtype f32 --seed 5 route "$@" > "$dir/err" 2>&1 || rc=$?
   [ $rc = "$code" ] && grep -q -- "$what" "$dir/err" || fail "exit $rc, $(head -c 500 "$dir/err")"; }
 refused 1 "of another run" tinystories "$dir/other.toml" --out "$dir/a"
+sed 's/^vocabulary = 400/vocabulary = 300/' "$dir/tiny.toml" > "$dir/vocabulary.toml"
+mkdir "$dir/left"; cp "$dir"/a/tokenizer*.json "$dir/left"
+refused 1 "learnt from other data" tinystories "$dir/vocabulary.toml" --out "$dir/left"
 refused 2 "no sweep" tinystories --sweep magic --out "$dir/no"
 refused 2 "has no method" tinystories --methods magic --out "$dir/no"
 refused 2 "is no run" tinystories --run era --out "$dir/no"
@@ -134,5 +137,5 @@ sed 's/least = 2/least = 100000/' "$dir/virology.toml" > "$dir/bad.toml"
 refused 1 "lower .tokens. count or least" virology "$dir/bad.toml" --out "$dir/no"
 sed 's/neurons = 8/neurons = 100000/' "$dir/virology.toml" > "$dir/bad.toml"
 refused 1 "neurons is 100000" virology "$dir/bad.toml" --out "$dir/no"
-refused 1 "not one" steer --quick --token ' hippopotamus' --seeds 1 --out "$dir/no"
+refused 1 "not one" steer --quick --token ' hippopotamus' --seeds 1 --out "$dir/none"
 echo ok

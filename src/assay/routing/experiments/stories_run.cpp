@@ -169,13 +169,21 @@ std::vector<StoriesRun> stories_runs(const StoriesExperiment& experiment, std::u
 
 Tokenizer stories_tokenizer(const StoriesExperiment& e, const fs::path& out) {
   if (!e.data.tokenizer.empty()) return Tokenizer::from_file(e.data.tokenizer);
-  const fs::path kept = out / "tokenizer.json";
-  if (fs::exists(kept)) return Tokenizer::from_file(kept);
+  const fs::path kept = out / "tokenizer.json", record = out / "tokenizer.source.json";
+  const Json source = {
+      {"data", e.source.value("data", Json::object())}, {"vocabulary", e.data.vocabulary}, {"stories", e.data.tokenizer_stories}};
+  if (fs::exists(kept)) {
+    const Json there = fs::exists(record) ? read_json(record) : Json();
+    if (const auto different = differences(there, source); !different.empty())
+      throw Error("route tinystories", kept.string() + " was learnt from other data: " + different.front(), "choose another --out");
+    return Tokenizer::from_file(kept);
+  }
   std::vector<std::string> stories =
       e.data.files.empty() ? world_stories(StoryWorld(e.data.world), 0, e.data.tokenizer_stories) : read_stories(e.data.files);
   if (static_cast<std::int64_t>(stories.size()) > e.data.tokenizer_stories)
     stories.resize(static_cast<std::size_t>(e.data.tokenizer_stories));
   const Tokenizer tokenizer = story_tokenizer(stories, e.data.vocabulary);
+  write_json(record, source);  // before what it tells of: an interrupted write is repeated
   write_text(kept, tokenizer.json());
   return tokenizer;
 }
