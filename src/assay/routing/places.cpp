@@ -13,12 +13,29 @@ namespace {
 constexpr const char* kExamples =
     "places are blocks.0-4.mlp.hook_post[0:64], attn.hook_z[head], hook_attn_out, hook_resid_mid, hook_mlp_out, "
     "hook_resid_post[dimension], mlp.neurons[...], "
-    "attn.heads[...], blocks.3, embed, pos_embed, ln_final, unembed, rest";
+    "attn.heads[...], mlp.neurons_in, mlp.neurons_out, attn.heads_in, attn.heads_out, blocks.3, embed, pos_embed, ln_final, unembed, rest";
 
-const std::vector<std::pair<std::string_view, PlaceKind>> kInBlock = {
-    {"mlp.hook_post", PlaceKind::post},       {"attn.hook_z", PlaceKind::z},        {"hook_attn_out", PlaceKind::attn_out},
-    {"hook_resid_mid", PlaceKind::resid_mid}, {"hook_mlp_out", PlaceKind::mlp_out}, {"hook_resid_post", PlaceKind::resid_post},
-    {"mlp.neurons", PlaceKind::neurons},      {"attn.heads", PlaceKind::heads},     {"", PlaceKind::layer}};
+const std::vector<std::pair<std::string_view, PlaceKind>> kInBlock = {{"mlp.hook_post", PlaceKind::post},
+                                                                      {"attn.hook_z", PlaceKind::z},
+                                                                      {"hook_attn_out", PlaceKind::attn_out},
+                                                                      {"hook_resid_mid", PlaceKind::resid_mid},
+                                                                      {"hook_mlp_out", PlaceKind::mlp_out},
+                                                                      {"hook_resid_post", PlaceKind::resid_post},
+                                                                      {"mlp.neurons", PlaceKind::neurons},
+                                                                      {"attn.heads", PlaceKind::heads},
+                                                                      {"", PlaceKind::layer},
+                                                                      {"mlp.neurons_in", PlaceKind::neurons_in},
+                                                                      {"mlp.neurons_out", PlaceKind::neurons_out},
+                                                                      {"attn.heads_in", PlaceKind::heads_in},
+                                                                      {"attn.heads_out", PlaceKind::heads_out}};
+
+bool of_neurons(PlaceKind kind) {
+  return kind == PlaceKind::post || kind == PlaceKind::neurons || kind == PlaceKind::neurons_in || kind == PlaceKind::neurons_out;
+}
+bool of_heads(PlaceKind kind) {
+  return kind == PlaceKind::z || kind == PlaceKind::heads || kind == PlaceKind::heads_in || kind == PlaceKind::heads_out;
+}
+
 const std::vector<std::pair<std::string_view, PlaceKind>> kOutside = {{"embed", PlaceKind::embed},
                                                                       {"pos_embed", PlaceKind::pos_embed},
                                                                       {"ln_final", PlaceKind::ln_final},
@@ -96,13 +113,9 @@ class PlaceReader {
   }
 
   std::int64_t n_units(PlaceKind kind) const {
+    if (of_neurons(kind)) return config_.d_mlp;
+    if (of_heads(kind)) return config_.n_heads;
     switch (kind) {
-      case PlaceKind::post:
-      case PlaceKind::neurons:
-        return config_.d_mlp;
-      case PlaceKind::z:
-      case PlaceKind::heads:
-        return config_.n_heads;
       case PlaceKind::attn_out:
       case PlaceKind::resid_mid:
       case PlaceKind::mlp_out:
@@ -116,9 +129,7 @@ class PlaceReader {
   std::pair<std::int64_t, std::int64_t> range(std::string_view units, std::int64_t n, PlaceKind kind) const {
     if (units.empty()) return {0, n};
     if (units == "new" || units == "old") {
-      const bool of_mlp = kind == PlaceKind::post || kind == PlaceKind::neurons,
-                 of_attention = kind == PlaceKind::z || kind == PlaceKind::heads;
-      const auto added = of_mlp ? expansion_.neurons : of_attention ? expansion_.heads : 0;
+      const auto added = of_neurons(kind) ? expansion_.neurons : of_heads(kind) ? expansion_.heads : 0;
       if (added == 0) fail("speaks of [" + std::string(units) + "] units, and the plan expands none there ([expand] neurons, heads)");
       return units == "new" ? std::pair{n - added, n} : std::pair{std::int64_t{0}, n - added};
     }
@@ -194,15 +205,22 @@ std::vector<ParameterSlice> parameter_slices(const Place& place, const Transform
     switch (place.kind) {
       case PlaceKind::post:
       case PlaceKind::neurons:
-        for (const Tensor* t : {&b.W_gate, &b.W_in, &b.b_gate, &b.b_in}) add(*t, 0, place.begin, place.end);
-        add(b.W_out, 1, place.begin, place.end);
+      case PlaceKind::neurons_in:
+      case PlaceKind::neurons_out:
+        if (place.kind != PlaceKind::neurons_out)
+          for (const Tensor* t : {&b.W_gate, &b.W_in, &b.b_gate, &b.b_in}) add(*t, 0, place.begin, place.end);
+        if (place.kind != PlaceKind::neurons_in) add(b.W_out, 1, place.begin, place.end);
         break;
       case PlaceKind::z:
-      case PlaceKind::heads: {
+      case PlaceKind::heads:
+      case PlaceKind::heads_in:
+      case PlaceKind::heads_out: {
         const auto [kv_begin, kv_end] = kv_heads(place, model.config);
-        for (const Tensor* t : {&b.W_Q, &b.b_Q}) add(*t, 0, place.begin * d, place.end * d);
-        for (const Tensor* t : {&b.W_K, &b.W_V, &b.b_K, &b.b_V}) add(*t, 0, kv_begin * d, kv_end * d);
-        add(b.W_O, 1, place.begin * d, place.end * d);
+        if (place.kind != PlaceKind::heads_out) {
+          for (const Tensor* t : {&b.W_Q, &b.b_Q}) add(*t, 0, place.begin * d, place.end * d);
+          for (const Tensor* t : {&b.W_K, &b.W_V, &b.b_K, &b.b_V}) add(*t, 0, kv_begin * d, kv_end * d);
+        }
+        if (place.kind != PlaceKind::heads_in) add(b.W_O, 1, place.begin * d, place.end * d);
         break;
       }
       case PlaceKind::layer:

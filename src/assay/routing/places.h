@@ -20,7 +20,11 @@ enum class PlaceKind {
   neurons,  ///< blocks.L.mlp.neurons[neurons]: rows of W_gate, W_in and their biases, columns of W_out
   heads,  ///< blocks.L.attn.heads[heads]: rows of W_Q and its bias, columns of W_O; of W_K, W_V where every query head of the kv head is in
           ///< the place
-  layer,  ///< blocks.L: all parameters of the block
+  neurons_in,   ///< blocks.L.mlp.neurons_in[neurons]: of these, what reads: W_gate, W_in and their biases
+  neurons_out,  ///< blocks.L.mlp.neurons_out[neurons]: what writes, columns of W_out
+  heads_in,     ///< blocks.L.attn.heads_in[heads]: W_Q, W_K, W_V and their biases
+  heads_out,    ///< blocks.L.attn.heads_out[heads]: columns of W_O
+  layer,        ///< blocks.L: all parameters of the block
   embed,
   pos_embed,
   ln_final,

@@ -44,7 +44,7 @@ constexpr ActivationSite kSites[] = {{PlaceKind::post, &LayerMasks::post},      
 
 /// What exact masks say of one block's parameters.
 struct ExactLayer {
-  Factors neurons, heads, kv_heads, own;  // own: norms and the biases that are added to the residual stream
+  Factors neurons_in, neurons_out, heads_in, heads_out, kv_heads, own;  // own: norms and the biases that are added to the residual stream
 };
 
 }  // namespace
@@ -152,7 +152,8 @@ std::shared_ptr<const MaskTables> Router::make_tables(std::int64_t step) const {
       m.*site.table = factors.table(site.kind == PlaceKind::z ? config_.d_head : 1);
     }
     Factors post_gate(groups, config_.d_mlp), z_gate(groups, config_.n_heads);
-    ExactLayer exact{with_rest(config_.d_mlp), with_rest(config_.n_heads), with_rest(config_.n_kv_heads), with_rest(d)};
+    ExactLayer exact{with_rest(config_.d_mlp),   with_rest(config_.d_mlp),      with_rest(config_.n_heads),
+                     with_rest(config_.n_heads), with_rest(config_.n_kv_heads), with_rest(d)};
     for (std::size_t r = 0; r < places_.size(); ++r) {
       const Place& p = places_[r];
       if (!here(r) || plan_.routes[r].mode == Mode::activation) continue;
@@ -163,26 +164,31 @@ std::shared_ptr<const MaskTables> Router::make_tables(std::int64_t step) const {
           (of_mlp ? post_gate : z_gate).multiply(g, p.begin, p.end, s);
         } else if (plan_.by_loss) {
           continue;  // applied to whole gradients, by_loss.h
-        } else if (p.kind == PlaceKind::neurons) {
-          exact.neurons.set(g, p.begin, p.end, s);
-        } else if (p.kind == PlaceKind::heads) {
-          exact.heads.set(g, p.begin, p.end, s);
-          const auto [begin, end] = kv_heads(p, config_);
-          exact.kv_heads.set(g, begin, end, s);
-        } else {  // the whole block
-          exact.neurons.set(g, 0, config_.d_mlp, s), exact.heads.set(g, 0, config_.n_heads, s);
+        } else if (p.kind == PlaceKind::layer) {
+          for (Factors* f : {&exact.neurons_in, &exact.neurons_out}) f->set(g, 0, config_.d_mlp, s);
+          for (Factors* f : {&exact.heads_in, &exact.heads_out}) f->set(g, 0, config_.n_heads, s);
           exact.kv_heads.set(g, 0, config_.n_kv_heads, s), exact.own.set(g, 0, d, s);
+        } else {
+          const bool reads = p.kind != PlaceKind::neurons_out && p.kind != PlaceKind::heads_out,
+                     writes = p.kind != PlaceKind::neurons_in && p.kind != PlaceKind::heads_in;
+          const bool neurons = p.kind == PlaceKind::neurons || p.kind == PlaceKind::neurons_in || p.kind == PlaceKind::neurons_out;
+          if (reads) (neurons ? exact.neurons_in : exact.heads_in).set(g, p.begin, p.end, s);
+          if (writes) (neurons ? exact.neurons_out : exact.heads_out).set(g, p.begin, p.end, s);
+          if (reads && !neurons) {
+            const auto [begin, end] = kv_heads(p, config_);
+            exact.kv_heads.set(g, begin, end, s);
+          }
         }
       }
     }
     m.post_gate = post_gate.table();
     m.z_gate = z_gate.table(config_.d_head);
     m.ln1 = m.ln2 = m.b_O = m.b_out = exact.own.table();
-    m.W_O = exact.heads.table(config_.d_head);
+    m.W_O = exact.heads_out.table(config_.d_head);
     const Tensor kv = exact.kv_heads.values();
-    m.qkv = Factors::table_of(at::cat({exact.heads.values(), kv, kv}, 1).repeat_interleave(config_.d_head, 1));
-    m.W_out = exact.neurons.table();
-    m.mlp_in = config_.gated_mlp ? Factors::table_of(exact.neurons.values().repeat({1, 2})) : exact.neurons.table();
+    m.qkv = Factors::table_of(at::cat({exact.heads_in.values(), kv, kv}, 1).repeat_interleave(config_.d_head, 1));
+    m.W_out = exact.neurons_out.table();
+    m.mlp_in = config_.gated_mlp ? Factors::table_of(exact.neurons_in.values().repeat({1, 2})) : exact.neurons_in.table();
     tables->layers.push_back(std::move(m));
   }
   for (std::size_t r = 0; r < places_.size(); ++r) {

@@ -39,6 +39,7 @@ std::map<std::string, bool> moved(const Transformer& a, const Transformer& b, st
           {"in.new", differ(x.W_in.narrow(0, old, n - old), y.W_in.narrow(0, old, n - old))},
           {"out.old", differ(x.W_out.narrow(1, 0, old), y.W_out.narrow(1, 0, old))},
           {"out.new", differ(x.W_out.narrow(1, old, n - old), y.W_out.narrow(1, old, n - old))},
+          {"query", differ(x.W_Q, y.W_Q)},
           {"heads", differ(x.W_O, y.W_O)},
           {"embed", differ(a.weights.W_E, b.weights.W_E)}};
 }
@@ -59,16 +60,49 @@ TEST(Sgtm, ForgetDataReachesWhatIsKeptForItAndConfidentDataTheRest) {
   o.neurons = 8, o.confident = 1, o.mask_embeddings = true;
   for (const char* batches : {"mixed", "label"}) {
     o.batches = batches;
-    EXPECT_EQ(after_sgtm(o, of_label("forget")),
-              (Moved{{"in.old", false}, {"in.new", true}, {"out.old", false}, {"out.new", true}, {"heads", false}, {"embed", false}}));
-    EXPECT_EQ(after_sgtm(o, of_label("retain")),
-              (Moved{{"in.old", true}, {"in.new", false}, {"out.old", true}, {"out.new", false}, {"heads", true}, {"embed", true}}));
+    EXPECT_EQ(after_sgtm(o, of_label("forget")), (Moved{{"in.old", false},
+                                                        {"in.new", true},
+                                                        {"out.old", false},
+                                                        {"out.new", true},
+                                                        {"query", false},
+                                                        {"heads", false},
+                                                        {"embed", false}}));
+    EXPECT_EQ(after_sgtm(o, of_label("retain")), (Moved{{"in.old", true},
+                                                        {"in.new", false},
+                                                        {"out.old", true},
+                                                        {"out.new", false},
+                                                        {"query", true},
+                                                        {"heads", true},
+                                                        {"embed", true}}));
   }
   o.mask_embeddings = false;
   EXPECT_TRUE(after_sgtm(o, of_label("forget")).at("embed"));
   // One optimizer over all: decay moves what is masked.
   o.split_optimizer = false;
   EXPECT_TRUE(after_sgtm(o, of_label("forget"), true).at("out.old"));
+}
+
+TEST(Sgtm, ProjectionsMayLearnFromAllData) {
+  SgtmOptions o;
+  o.neurons = 8, o.heads = 0, o.confident = 1;
+  struct Case {
+    const char* strategy;
+    bool out, query, heads;
+  };
+  for (const bool embeddings : {false, true})
+    for (const Case& c :
+         {Case{"", false, false, false}, Case{"_no_mlp_proj", true, false, false}, Case{"_no_attn_proj", false, false, true},
+          Case{"_no_proj", true, false, true}, Case{"_no_proj_no_attn", true, true, true}}) {
+      o.strategy = std::string("parameter_masking") + c.strategy, o.mask_embeddings = embeddings;
+      EXPECT_EQ(after_sgtm(o, of_label("forget")), (Moved{{"in.old", false},
+                                                          {"in.new", true},
+                                                          {"out.old", c.out},
+                                                          {"out.new", true},
+                                                          {"query", c.query},
+                                                          {"heads", c.heads},
+                                                          {"embed", !embeddings}}))
+          << o.strategy;
+    }
 }
 
 TEST(Sgtm, StrategiesOnActivations) {
@@ -103,8 +137,13 @@ TEST(Gram, ModulesLearnTheirDomainAndProfilesCompose) {
     return model;
   };
   const Transformer model = trained(plan, of_label("forget"));
-  EXPECT_EQ(moved(start, model, 24),
-            (Moved{{"in.old", false}, {"in.new", true}, {"out.old", false}, {"out.new", true}, {"heads", false}, {"embed", false}}));
+  EXPECT_EQ(moved(start, model, 24), (Moved{{"in.old", false},
+                                            {"in.new", true},
+                                            {"out.old", false},
+                                            {"out.new", true},
+                                            {"query", false},
+                                            {"heads", false},
+                                            {"embed", false}}));
   EXPECT_TRUE(at::equal(start.weights.blocks[1].W_in.narrow(0, 28, 6), model.weights.blocks[1].W_in.narrow(0, 28, 6)));
   // The other domain's module is silent still: the profile with the first alone is the whole model.
   const TokenBatch batch = [] {

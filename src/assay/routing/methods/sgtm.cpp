@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "assay/base/error.h"
 #include "assay/routing/methods/training.h"
@@ -19,11 +20,35 @@ std::string section(const std::string& place, const std::string& mode, const std
   return fmt::format("[[route]]\nplace = \"{}\"\nmode = \"{}\"\nscale = {{ {} }}\n", place, mode, scale);
 }
 
-/// Masks on parameters: forget data reaches what is kept for it alone; confident data goes past that.
-std::string parameter_masks(const SgtmOptions& o, const ModelConfig& config) {
+/// What forget data must not teach, of the model's own neurons and heads; published as no_mlp_proj, no_attn_proj, no_proj and
+/// no_proj_no_attn.
+struct Masked {
+  bool neurons_out = true, heads_in = true, heads_out = true;
+};
+std::optional<Masked> masked_by(const std::string& strategy) {
+  if (strategy == "parameter_masking") return Masked{};
+  if (strategy == "parameter_masking_no_mlp_proj") return Masked{.neurons_out = false};
+  if (strategy == "parameter_masking_no_attn_proj") return Masked{.heads_out = false};
+  if (strategy == "parameter_masking_no_proj") return Masked{.neurons_out = false, .heads_out = false};
+  if (strategy == "parameter_masking_no_proj_no_attn") return Masked{.neurons_out = false, .heads_in = false, .heads_out = false};
+  return std::nullopt;
+}
+
+/// Masks on parameters: forget data reaches what is kept for it alone, and what is shared; confident data goes past what is kept for it.
+std::string parameter_masks(const SgtmOptions& o, const Masked& masked, const ModelConfig& config) {
+  const auto exact = [](const std::string& place, bool masks) {
+    return section("blocks.*." + place, "exact", masks ? "forget = 0.0" : "all = 1.0");  // named all the same: `rest` is masked
+  };
   std::string plan = section("blocks.*.mlp.neurons[new]", "gate", "confident = 0.0");
-  plan += section("blocks.*.mlp.neurons[old]", "exact", "forget = 0.0");
-  plan += section(o.heads > 0 ? "blocks.*.attn.heads[old]" : "blocks.*.attn.heads", "exact", "forget = 0.0");
+  const std::string units = o.heads > 0 ? "[old]" : "";
+  if (masked.neurons_out)
+    plan += exact("mlp.neurons[old]", true);
+  else
+    plan += exact("mlp.neurons_in[old]", true) + exact("mlp.neurons_out[old]", false);
+  if (masked.heads_in == masked.heads_out)
+    plan += exact("attn.heads" + units, masked.heads_in);
+  else
+    plan += exact("attn.heads_in" + units, masked.heads_in) + exact("attn.heads_out" + units, masked.heads_out);
   if (o.heads > 0) plan += section("blocks.*.attn.heads[new]", "gate", "confident = 0.0");
   const bool biases = config.mlp_bias || config.attn_out_bias;
   if (!o.mask_embeddings && !biases) return plan;
@@ -125,12 +150,14 @@ Plan sgtm_plan(const SgtmOptions& o, const ModelConfig& config) {
   plan += by_step ? "[[group]]\nname = \"confident\"\nlabel = \"confident\"\nmay_be_empty = true\n"
                   : fmt::format("[[group]]\nname = \"confident\"\nlabel = \"retain\"\nchance = {:.9f}\nmay_be_empty = true\n", o.confident);
   plan += "[[group]]\nname = \"unlabelled\"\nmay_be_empty = true\n";
-  if (o.strategy == "parameter_masking")
-    plan += parameter_masks(o, config);
+  if (const auto masked = masked_by(o.strategy))
+    plan += parameter_masks(o, *masked, config);
   else if (o.strategy == "gradient_routing" || o.strategy == "activation_masking")
     plan += activation_masks(o, o.strategy == "gradient_routing");
   else
-    throw Error("sgtm", "strategy is '" + o.strategy + "', expected parameter_masking, gradient_routing or activation_masking");
+    throw Error("sgtm", "strategy is '" + o.strategy +
+                            "', expected parameter_masking (or that with _no_mlp_proj, _no_attn_proj, _no_proj, "
+                            "_no_proj_no_attn), gradient_routing or activation_masking");
   return plan_from(TomlTable::from_text(plan, "sgtm"));
 }
 

@@ -9,12 +9,14 @@
 namespace assay::routing {
 
 struct SgtmOptions {
-  std::string strategy = "parameter_masking";  ///< or "gradient_routing", "activation_masking"
-  std::int64_t neurons = 32, heads = 0;        ///< put in for forget data, in every layer
-  double confident = 0.25;                     ///< share of retain data that goes through the model without them
-  bool mask_embeddings = false;                ///< embeddings and norms, too, learn nothing from forget data
-  std::string batches = "mixed";               ///< or "label": every step has data of one label, as published
-  bool split_optimizer = true;                 ///< false: masked parameters still see decay and momentum, as in the published default
+  /// Or "gradient_routing", "activation_masking"; behind parameter_masking may stand _no_mlp_proj, _no_attn_proj, _no_proj (W_out, W_O,
+  /// both learn from all data), _no_proj_no_attn (attention as a whole, too).
+  std::string strategy = "parameter_masking";
+  std::int64_t neurons = 32, heads = 0;  ///< put in for forget data, in every layer
+  double confident = 0.25;               ///< share of retain data that goes through the model without them
+  bool mask_embeddings = false;          ///< embeddings and norms, too, learn nothing from forget data
+  std::string batches = "mixed";         ///< or "label": every step has data of one label, as published
+  bool split_optimizer = true;           ///< false: masked parameters still see decay and momentum, as in the published default
 };
 /// Groups: "forget" (seen as such), "confident", "unlabelled".
 Plan sgtm_plan(const SgtmOptions& options, const ModelConfig& config);
