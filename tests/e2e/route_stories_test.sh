@@ -120,6 +120,31 @@ for of in m.values():
 assert m["routed"]["forget_trained"] != m["unrouted"]["forget_trained"]
 PY
 
+# Profiles: one training for every choice of domains; stopped and gone on with.
+{ sed -n '/^\[data\]/,/^\[retrain\]/p' "$dir/tiny.toml" | sed '$d'; printf '[profiles]\ndomains = ["forest", "sea"]\nneurons = 8\n'; } \
+  | sed 's/^\[data\]/[data]\nconcept_rate = 0.2/; s/^validation = 8/validation = 70/' > "$dir/profiles.toml"
+profiles() { "$assay" --json --quiet --threads 1 --dtype f32 --seed 5 route profiles "$dir/profiles.toml" --seeds 2 "$@"; }
+profiles --out "$dir/p" > "$dir/p.json"
+timeout -s KILL 1 "$assay" --json --quiet --threads 1 --dtype f32 --seed 5 route profiles "$dir/profiles.toml" --seeds 2 --out "$dir/q" > "$dir/q.json" || true
+profiles --out "$dir/q" > "$dir/q.json"
+python3 - "$dir/p.json" "$dir/q.json" <<'PY' || fail "profiles"
+import json, sys
+r, q = (json.load(open(f)) for f in sys.argv[1:])
+for of in (r, q):
+    of.pop("cpu_s"), of.pop("command"), of.pop("assay")
+assert r == q, "stopped and gone on with it gives something else"
+systems = {(s["name"], s["kept"]): s for s in r["systems"]}
+assert set(systems) == {(name, n) for name in ("gram", "placebo", "filtered") for n in range(3)}
+assert [systems["gram", n]["profiles"] for n in range(3)] == [1, 2, 1] and [systems["filtered", n]["profiles"] for n in range(3)] == [1, 2, 1]
+for (name, n), s in systems.items():
+    assert set(s["metrics"]) == {"core"} | ({"kept"} if n else set()) | ({"left_out"} if n < 2 else set()), (name, n)
+    assert all(1 < m["mean"] < 8 and len(m["seeds"]) == 2 for m in s["metrics"].values())
+runs = {(x["run"], x["seed"]): {tuple(p["kept"]): p["losses"] for p in x["profiles"]} for x in r["runs"]}
+assert set(runs["gram", 5]) == {(), ("forest",), ("sea",), ("forest", "sea")} and set(runs["filtered-sea", 6]) == {("sea",)}
+assert runs["gram", 5][()] != runs["gram", 5][("sea",)] != runs["placebo", 5][("sea",)] and runs["gram", 5] != runs["gram", 6]
+assert r["tokens"]["filtered"] > 3.5 * r["tokens"]["gram"]
+PY
+
 refused() { local code=$1 what=$2; shift 2; local rc=0; "$assay" --json --quiet --threads 1 --dtype f32 --seed 5 route "$@" > "$dir/err" 2>&1 || rc=$?
   [ $rc = "$code" ] && grep -q -- "$what" "$dir/err" || fail "exit $rc, $(head -c 500 "$dir/err")"; }
 refused 1 "of another run" tinystories "$dir/other.toml" --out "$dir/a"
@@ -138,4 +163,10 @@ refused 1 "lower .tokens. count or least" virology "$dir/bad.toml" --out "$dir/n
 sed 's/neurons = 8/neurons = 100000/' "$dir/virology.toml" > "$dir/bad.toml"
 refused 1 "neurons is 100000" virology "$dir/bad.toml" --out "$dir/no"
 refused 1 "not one" steer --quick --token ' hippopotamus' --seeds 1 --out "$dir/none"
+sed 's/"sea"/"moon"/' "$dir/profiles.toml" > "$dir/bad.toml"
+refused 1 "moon" profiles "$dir/bad.toml" --out "$dir/none"
+sed 's/, "sea"//' "$dir/profiles.toml" > "$dir/bad.toml"
+refused 1 "two to six" profiles "$dir/bad.toml" --out "$dir/none"
+sed 's/neurons = 8/neurons = 9/' "$dir/profiles.toml" > "$dir/bad.toml"
+refused 1 "of another run" profiles "$dir/bad.toml" --out "$dir/p"
 echo ok

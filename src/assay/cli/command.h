@@ -78,6 +78,7 @@ void add_route_gridworld(CLI::App& route, Context& context);    // a part of add
 void add_route_tinystories(CLI::App& route, Context& context);  // a part of add_route
 void add_route_steer(CLI::App& route, Context& context);        // a part of add_route
 void add_route_virology(CLI::App& route, Context& context);     // a part of add_route
+void add_route_profiles(CLI::App& route, Context& context);     // a part of add_route
 void add_route_cifar100(CLI::App& route, Context& context);     // a part of add_route
 void add_route_compare(CLI::App& route, Context& context);      // a part of add_route
 void add_demo(CLI::App& app, Context& context);

@@ -13,6 +13,7 @@ void add_route(CLI::App& app, Context& context) {
   add_route_tinystories(*route, context);
   add_route_steer(*route, context);
   add_route_virology(*route, context);
+  add_route_profiles(*route, context);
   add_route_cifar100(*route, context);
   add_route_compare(*route, context);
 }

@@ -8,14 +8,15 @@
 namespace assay::routing {
 namespace {
 
-enum class Route { open, diamond, ghost, dropped };
+enum class StepRoute { open, diamond, ghost, dropped };
 
 bool is_watched(GridLabel label) { return label == GridLabel::watched_diamond || label == GridLabel::watched_ghost; }
 
-Route route_of(GridMethod method, GridLabel label) {
-  if (method == GridMethod::filtering) return label == GridLabel::diamond || label == GridLabel::ghost ? Route::dropped : Route::open;
-  if (method != GridMethod::routed && method != GridMethod::no_gate) return Route::open;
-  return label == GridLabel::watched_diamond ? Route::diamond : label == GridLabel::watched_ghost ? Route::ghost : Route::open;
+StepRoute step_route_of(GridMethod method, GridLabel label) {
+  if (method == GridMethod::filtering)
+    return label == GridLabel::diamond || label == GridLabel::ghost ? StepRoute::dropped : StepRoute::open;
+  if (method != GridMethod::routed && method != GridMethod::no_gate) return StepRoute::open;
+  return label == GridLabel::watched_diamond ? StepRoute::diamond : label == GridLabel::watched_ghost ? StepRoute::ghost : StepRoute::open;
 }
 
 }  // namespace
@@ -59,8 +60,8 @@ std::vector<GridUpstream> loss_gradients(GridMethod method, const GridPass& pass
   const auto watched = std::count_if(hindsight.labels.begin(), hindsight.labels.end(), is_watched);
   const float gate_share = watched > 0 ? 1 / static_cast<float>(watched) : 0;
   for (std::size_t i = 0; i < n; ++i) {
-    const Route route = route_of(method, hindsight.labels[i]);
-    if (route == Route::dropped) continue;
+    const StepRoute route = step_route_of(method, hindsight.labels[i]);
+    if (route == StepRoute::dropped) continue;
     ++losses.steps[static_cast<std::size_t>(route)];
     GridUpstream& up = upstream[static_cast<std::size_t>(steps.row[i])];
     const GridAnswer& answer = pass.answer(steps.row[i]);
@@ -70,7 +71,7 @@ std::vector<GridUpstream> loss_gradients(GridMethod method, const GridPass& pass
     losses.entropy += answer.entropy;
     losses.value += advantage * advantage;
     up.value -= share * options.value * 2 * advantage;
-    auto& to = route == Route::diamond ? up.diamond : route == Route::ghost ? up.ghost : up.open;
+    auto& to = route == StepRoute::diamond ? up.diamond : route == StepRoute::ghost ? up.ghost : up.open;
     for (std::size_t j = 0; j < kGridActions; ++j) {
       const float p = answer.probability[j];
       // -A log p(a), and -c H with dH/dl_j = -p_j (log p_j + H)

@@ -232,7 +232,8 @@ StoriesExperiment stories_experiment_from(const TomlTable& table, const std::fil
       if (before.name == method.name) throw Error("tinystories", section.where() + ": two methods are named '" + method.name + "'");
     e.methods.push_back(std::move(method));
   }
-  if (e.methods.empty() && !table.has("steer") && !table.has("tokens")) throw Error("tinystories", table.where() + " has no [[method]]");
+  if (e.methods.empty() && !table.has("steer") && !table.has("tokens") && !table.has("profiles"))
+    throw Error("tinystories", table.where() + " has no [[method]]");
   if (e.data.corpus.validation_forget <= e.retrain.k.back())
     throw Error("tinystories",
                 table.where() + fmt::format(": {} validation stories leave none to measure on beside the {} that are retrained on",
