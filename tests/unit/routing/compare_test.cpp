@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
 #include "../error_of.h"
+#include "assay/routing/methods/compare_run.h"
+#include "assay/routing/methods/method.h"
 
 namespace assay {
 namespace {
@@ -34,6 +37,15 @@ TEST(Compare, CellsAreDistinctAndShardsShareThemOut) {
     for (const CompareCell& c : shard_of(cells, shard)) EXPECT_TRUE(together.insert(c.name()).second);
   EXPECT_EQ(together, names);
   for (const char* bad : {"0/3", "4/3", "1", "1/3x", "a/b"}) EXPECT_NE(error_of([&] { (void)shard_of(cells, bad); }), "") << bad;
+}
+
+TEST(Compare, RecipesAreConfigurations) {
+  const std::string folder = std::string(ASSAY_SOURCE_DIR) + "/recipes/";
+  EXPECT_EQ(compare_cells(read_compare_config(folder + "compare.toml").grid).size(), 54U);  // as docs/reference/compare.md says
+  const CompareConfig large = read_compare_config(folder + "compare-large.toml");
+  const auto names = method_names();
+  for (const std::string& name : names) EXPECT_EQ(std::count(large.grid.methods.begin(), large.grid.methods.end(), name), 1) << name;
+  EXPECT_GT(compare_cells(large.grid).size(), 1000U);
 }
 
 TEST(Compare, GridsThatMakeNoSenseAreRefused) {
