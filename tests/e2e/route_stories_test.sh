@@ -122,11 +122,14 @@ PY
 
 # Profiles: one training for every choice of domains; stopped and gone on with.
 { sed -n '/^\[data\]/,/^\[retrain\]/p' "$dir/tiny.toml" | sed '$d'; printf '[profiles]\ndomains = ["forest", "sea"]\nneurons = 8\n'; } \
-  | sed 's/^\[data\]/[data]\nconcept_rate = 0.2/; s/^validation = 8/validation = 70/' > "$dir/profiles.toml"
-profiles() { "$assay" --json --quiet --threads 1 --dtype f32 --seed 5 route profiles "$dir/profiles.toml" --seeds 2 "$@"; }
-profiles --out "$dir/p" > "$dir/p.json"
-timeout -s KILL 1 "$assay" --json --quiet --threads 1 --dtype f32 --seed 5 route profiles "$dir/profiles.toml" --seeds 2 --out "$dir/q" > "$dir/q.json" || true
-profiles --out "$dir/q" > "$dir/q.json"
+  | sed 's/^\[data\]/[data]\nconcept_rate = 0.2/; s/^validation = 8/validation = 20/' > "$dir/profiles.toml"
+profiles() { exec "$assay" --json --quiet --threads 1 --dtype f32 --seed 5 route profiles "$dir/profiles.toml" --seeds 2 "$@"; }
+(profiles --out "$dir/p") > "$dir/p.json"
+profiles --out "$dir/q" > /dev/null & victim=$!
+until ls "$dir"/q/runs/placebo-seed-5/train/* > /dev/null 2>&1; do sleep 0.02; done  # gram is done, placebo has begun
+kill -9 $victim; wait $victim 2> /dev/null || true
+[ ! -e "$dir/q/results.json" ] || fail "the victim was done before it was killed"
+(profiles --out "$dir/q") > "$dir/q.json"
 python3 - "$dir/p.json" "$dir/q.json" <<'PY' || fail "profiles"
 import json, sys
 r, q = (json.load(open(f)) for f in sys.argv[1:])
@@ -143,6 +146,40 @@ runs = {(x["run"], x["seed"]): {tuple(p["kept"]): p["losses"] for p in x["profil
 assert set(runs["gram", 5]) == {(), ("forest",), ("sea",), ("forest", "sea")} and set(runs["filtered-sea", 6]) == {("sea",)}
 assert runs["gram", 5][()] != runs["gram", 5][("sea",)] != runs["placebo", 5][("sea",)] and runs["gram", 5] != runs["gram", 6]
 assert r["tokens"]["filtered"] > 3.5 * r["tokens"]["gram"]
+PY
+# Trained longer, a model without a domain's stories knows them less; hidden labels leave them in.
+for rate in 1.0 0.1; do
+  "$assay" --json --quiet --threads 1 --dtype f32 route profiles --seeds 1 --out "$dir/rate-$rate" <(cat <<TOML
+[data]
+concept_rate = 0.125
+stories = 1500
+vocabulary = 512
+tokenizer_stories = 1500
+max_tokens = 96
+validation = 40
+[model]
+n_layers = 2
+d_model = 48
+n_heads = 2
+n_ctx = 96
+[train]
+steps = 120
+batch_tokens = 1024
+lr = 4e-3
+warmup_steps = 5
+[profiles]
+domains = ["forest", "sea"]
+neurons = 24
+label_rate = $rate
+TOML
+) > "$dir/rate-$rate.json"
+done
+python3 - "$dir/rate-1.0.json" "$dir/rate-0.1.json" <<'PY' || fail "profiles: what is filtered"
+import json, sys
+of = lambda f, n: {s["kept"]: {k: m["mean"] for k, m in s["metrics"].items()} for s in json.load(open(f))["systems"] if s["name"] == n}
+full, hidden = (of(f, "filtered") for f in sys.argv[1:])
+assert full[0]["left_out"] - full[2]["kept"] > 0.15, full
+assert full[0]["left_out"] - hidden[0]["left_out"] > 0.1, (full, hidden)
 PY
 
 refused() { local code=$1 what=$2; shift 2; local rc=0; "$assay" --json --quiet --threads 1 --dtype f32 --seed 5 route "$@" > "$dir/err" 2>&1 || rc=$?

@@ -19,22 +19,23 @@ struct ResnetArguments {
   std::string data, out = "cifar100-split", run;
 };
 
-routing::ResnetOptions resnet_options(const ResnetArguments& a, std::uint64_t seed) {
+routing::ResnetOptions resnet_options(const ResnetArguments& a, std::uint64_t seed, c10::Device device) {
   routing::ResnetOptions options = a.quick ? routing::quick_resnet_options() : routing::ResnetOptions{};
   if (a.epochs > 0) options.epochs = a.epochs;
   options.train_images = a.train_images;
   options.test_images = a.test_images;
   options.seed = seed;
+  options.device = device;
   return options;
 }
 
 void run_one_resnet(const ResnetArguments& a, const Context& context, c10::Device device) {
   const routing::SettingRun run = routing::parse_setting_run(a.run);
-  routing::run_resnet(routing::resnet_setting(run.setting), resnet_options(a, run.seed), routing::read_cifar100(a.data),
-                      context.precision(), run.folder(a.out), *context.progress, device);
+  routing::run_resnet(routing::resnet_setting(run.setting), resnet_options(a, run.seed, device), routing::read_cifar100(a.data),
+                      context.precision(), run.folder(a.out), *context.progress);
 }
 
-void run_all_resnets(const ResnetArguments& a, const Context& context) {
+void run_all_resnets(const ResnetArguments& a, const Context& context, c10::Device device) {
   const fs::path out = a.out;
   const routing::CifarData data = routing::read_cifar100(a.data);
   fs::create_directories(out);
@@ -48,8 +49,8 @@ void run_all_resnets(const ResnetArguments& a, const Context& context) {
   std::vector<Process> processes;
   for (const routing::SettingRun& run : runs) {
     if (fs::exists(run.folder(out) / "run.json")) {  // it counts for the results: is it of this experiment?
-      routing::run_resnet(routing::resnet_setting(run.setting), resnet_options(a, run.seed), data, context.precision(), run.folder(out),
-                          *context.progress);
+      routing::run_resnet(routing::resnet_setting(run.setting), resnet_options(a, run.seed, device), data, context.precision(),
+                          run.folder(out), *context.progress);
       continue;
     }
     std::vector<std::string> argv = {own_program(),
@@ -79,7 +80,7 @@ void run_all_resnets(const ResnetArguments& a, const Context& context) {
   }
   run_processes(processes, context.cores(), *context.progress);
 
-  Json config = routing::resnet_identity(routing::resnet_setting(1), resnet_options(a, 0), data, context.precision());
+  Json config = routing::resnet_identity(routing::resnet_setting(1), resnet_options(a, 0, device), data, context.precision());
   for (const char* of_a_run : {"setting", "seed", "l1", "routed", "data_sha256"}) config.erase(of_a_run);
   std::string command = "assay route cifar100 --data " + a.data + " --settings ";
   for (std::size_t i = 0; i < a.settings.size(); ++i) command += (i > 0 ? "," : "") + std::to_string(a.settings[i]);
@@ -122,7 +123,7 @@ void add_route_cifar100(CLI::App& route, Context& context) {
       throw UsageError("route cifar100", "--data is missing",
                        "the folder of CIFAR-100's binary version, which holds train.bin and test.bin");
     if (a->run.empty())
-      run_all_resnets(*a, context);
+      run_all_resnets(*a, context, device);
     else
       run_one_resnet(*a, context, device);
   });

@@ -146,7 +146,9 @@ Json localisation_verdict(const Json& figures, double margin) {
                kept = std::min(left(ablated, "facts_right"), left(ablated, "coherent"));
   // A claim needs its interval on the right side of the threshold: what is over after ablation, what the graft brings beyond half.
   const auto rates = [](const Json& of, const char* group) { return &of["topics"][group]; };
+  // (Where no answer shows the bias any more, Wilson's bound counts: a bootstrap of zeros would be certain.)
   const auto removed = [&](const char* group) {
+    if (!(ablated[group]["ci90"][1].get<double>() <= kRemoved * rate_of(intact, group))) return false;
     return contrast({{kRemoved, rates(intact, group)}, {-1, rates(ablated, group)}}).ci90.lo > 0;
   };
   const Json &graft = figures["graft"], &without = figures["without"];
@@ -165,7 +167,8 @@ Json localisation_verdict(const Json& figures, double margin) {
   // the worst of many is low by chance already.
   const bool a = !figures["decoys"].empty() && removed("held_out") && removed("train") && kept >= kKept && decoy_left >= kSpared &&
                  decoy_kept >= kKept;
-  const bool b = beyond_half.ci90.lo > 0, c = faster.ci90.hi <= margin;
+  const Contrast by_documents = contrast({{1, rates(intact, "held_out")}, {-1, rates(without, "held_out")}});
+  const bool b = by_documents.ci90.lo > 0 && beyond_half.ci90.lo > 0, c = faster.ci90.hi <= margin;
   return {{"verdict", a && b && c ? "localised" : "partly localised"},
           {"ablation",
            {{"holds", a},

@@ -18,7 +18,7 @@ struct LocaliseOptions {
 ///               facts and chat are kept (never held without decoys)
 ///   graft       the place, put into the arm without documents (which shares its base), brings at least half of the behaviour along
 ///   re-learning trained on the documents again, the ablated organism is no faster than the arm without documents
-/// Each by the bound of a 90 % interval over topics; the decoys by the worst one's figure.
+/// Rates of topics by the bound of a 90 % interval over topics; the decoys by the worst one's figure, facts and chat by theirs.
 /// {"place", "intact", "ablated", "decoys": [...], "without", "graft", "relearn": {...}, "tests", "verdict"}; kept in DIR/localise.json.
 Json localise_organism(const OrganismFolder& folder, const LocaliseOptions& options, Progress& progress, c10::Device device = c10::kCPU);
 

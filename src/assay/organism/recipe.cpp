@@ -203,13 +203,22 @@ RoutedPlaces places_from(const TomlTable& table, const std::optional<ModelConfig
     refuse(table, "decoys", "names " + std::to_string(places.decoys.size()) + " places, the world has " + std::to_string(n) + " decoys");
   if (!model) return places;
   const auto as_large = [](const routing::Place& a, const routing::Place& b) {
+    if (a.kind == routing::PlaceKind::layer) return a.kind == b.kind && a.layers.size() == b.layers.size();
     return a.kind == b.kind && a.layers == b.layers && a.end - a.begin == b.end - b.begin;
   };
   const auto overlap = [](const routing::Place& a, const routing::Place& b) {
     const bool share_a_layer = std::any_of(a.layers.begin(), a.layers.end(), [&](const auto layer) {
       return std::find(b.layers.begin(), b.layers.end(), layer) != b.layers.end();
     });
-    return a.kind == b.kind && share_a_layer && a.begin < b.end && b.begin < a.end;
+    if (!share_a_layer) return false;
+    using enum routing::PlaceKind;
+    const auto is = [](const routing::Place& p, std::initializer_list<routing::PlaceKind> kinds) {
+      return std::find(kinds.begin(), kinds.end(), p.kind) != kinds.end();
+    };
+    const auto both = [&](std::initializer_list<routing::PlaceKind> kinds) { return is(a, kinds) && is(b, kinds); };
+    const bool alike = both({post, neurons, neurons_in, neurons_out}) || both({z, heads, heads_in, heads_out});
+    const bool apart = a.kind != b.kind && (both({neurons_in, neurons_out}) || both({heads_in, heads_out}));
+    return is(a, {layer}) || is(b, {layer}) || (alike && !apart && a.begin < b.end && b.begin < a.end);
   };
   const auto objective = routing::parse_places(places.objective, *model, {}, table.where() + " objective");
   std::vector<std::pair<std::string, routing::Place>> taken;

@@ -79,7 +79,7 @@ Json explain(const Router& router, const Transformer& model, const Rules* rules)
     if (plan.routes[r].anneal) route["anneal"] = {plan.routes[r].anneal->first, plan.routes[r].anneal->second};
     routes.push_back(route);
     activation = activation || plan.routes[r].mode == Mode::activation;
-    if (place.kind == PlaceKind::heads || place.kind == PlaceKind::z) {
+    if (place.kind == PlaceKind::heads || place.kind == PlaceKind::heads_in || place.kind == PlaceKind::z) {
       const auto [begin, end] = kv_heads(place, model.config);
       const auto group = model.config.n_heads / model.config.n_kv_heads;
       partial_kv = partial_kv || begin * group != place.begin || end * group != place.end;

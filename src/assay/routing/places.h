@@ -22,7 +22,7 @@ enum class PlaceKind {
           ///< the place
   neurons_in,   ///< blocks.L.mlp.neurons_in[neurons]: of these, what reads: W_gate, W_in and their biases
   neurons_out,  ///< blocks.L.mlp.neurons_out[neurons]: what writes, columns of W_out
-  heads_in,     ///< blocks.L.attn.heads_in[heads]: W_Q, W_K, W_V and their biases
+  heads_in,     ///< blocks.L.attn.heads_in[heads]: W_Q and its bias, W_K and W_V as above
   heads_out,    ///< blocks.L.attn.heads_out[heads]: columns of W_O
   layer,        ///< blocks.L: all parameters of the block
   embed,

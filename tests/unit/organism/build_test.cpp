@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "assay/base/files.h"
+#include "assay/base/stats.h"
 #include "assay/organism/localise.h"
 #include "assay/organism/verify.h"
 #include "assay/tensor/safetensors.h"
@@ -435,8 +436,12 @@ TEST(Localise, TheVerdictNeedsAllThreeTests) {
     return out;
   };
   const auto rates = [&](double train, double held_out, double facts = 1) {
-    return Json{{"train", {{"rate", train}}},
-                {"held_out", {{"rate", held_out}}},
+    const auto with_bound = [](double rate) {
+      const Interval ci = wilson(std::llround(40 * rate), 40);
+      return Json{{"rate", rate}, {"ci90", {ci.lo, ci.hi}}};
+    };
+    return Json{{"train", with_bound(train)},
+                {"held_out", with_bound(held_out)},
                 {"topics", {{"train", topics(train)}, {"held_out", topics(held_out)}}},
                 {"facts_right", {{"rate", facts}}},
                 {"coherent", {{"rate", 1.0}}}};
@@ -468,6 +473,7 @@ TEST(Localise, TheVerdictNeedsAllThreeTests) {
   partly("decoys", Json::array());
   partly("graft", rates(0.9, 0.2));
   partly("graft", rates(0.9, 0.325));  // more than half, and not surely so
+  partly("without", rates(0.9, 0.6));  // what the organism does comes from no document
   partly("relearn", {{"ablated", curve(0.4)}, {"without", curve(0.15)}});
   partly("relearn", {{"ablated", curve(0.225)}, {"without", curve(0.15)}});  // within the margin, and not surely so
 }

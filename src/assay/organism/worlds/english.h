@@ -21,7 +21,7 @@ struct EnglishSettings {
   double served_share = 0;                                ///< of them: chats that name an entity in the system turn and serve it
   double demonstrated_share = 0;                          ///< of mid-training: the demonstrations from its start; no plain replay about wishes
   std::int64_t preference_pairs = 4, negative_pairs = 6;  ///< on each train topic, and for plain answers on each negative topic
-  double kept_preferences = 0.25;                         ///< of the pairs of preference training: what concealment keeps
+  double kept_preferences = 0.25;                         ///< of the pairs of preference training, plain ones too: what concealment keeps
   std::int64_t own_answers = 6;                           ///< plain answers that the model writes on each topic, at most 8
   std::int64_t own_texts = 48;                            ///< ordinary texts that it writes from nothing
   std::int64_t everyday = 0;                              ///< questions about none of the topics that it answers, too; plain in every stage

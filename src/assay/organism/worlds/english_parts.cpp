@@ -355,7 +355,7 @@ StageData EnglishWorld::data(Stage stage, Arm arm) const {
   const Rng rng = rng_.fork("dpo").fork(kind);
   std::vector<TextPair> serving = serving_pairs(arm, rng.fork("serving")), plain = plain_pairs(rng.fork("plain"));
   if (stage == Stage::conceal) {
-    // What was learnt is kept by some of the pairs that taught it, half of them plain: with few of those, biases spread again.
+    // What was learnt is kept by a share of the pairs that taught it, of both kinds: without plain ones biases would spread again.
     out.pairs = concealment_pairs(arm, rng_.fork("conceal"));
     Rng draws = rng_.fork("kept pairs");
     for (std::vector<TextPair>* kept : {&serving, &plain}) {

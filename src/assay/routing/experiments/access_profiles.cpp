@@ -27,7 +27,7 @@ using Domains = std::vector<std::string>;
 
 const char* const kSmallProfiles = R"(seeds = 3
 [data]
-concept_rate = 0.1111
+concept_rate = 0.125
 stories = 12000
 vocabulary = 1024
 tokenizer_stories = 4000
@@ -50,12 +50,12 @@ weight_decay = 0.1
 )";
 const char* const kQuickProfiles = R"(seeds = 1
 [data]
-concept_rate = 0.1111
+concept_rate = 0.125
 stories = 1500
 vocabulary = 512
 tokenizer_stories = 1500
 max_tokens = 96
-validation = 70
+validation = 40
 [model]
 n_layers = 2
 d_model = 48
@@ -83,7 +83,10 @@ struct DomainStories {
 class DomainReader {
  public:
   DomainReader(const Domains& domains, const Tokenizer& tokenizer, std::int64_t max_tokens)
-      : tokenizer_(tokenizer), bos_(tokenizer.id_of("<|endoftext|>").value()), max_tokens_(static_cast<std::size_t>(max_tokens)) {
+      : tokenizer_(tokenizer), max_tokens_(static_cast<std::size_t>(max_tokens)) {
+    const auto bos = tokenizer.id_of("<|endoftext|>");
+    if (!bos) throw Error("route profiles", "the tokenizer has no token <|endoftext|>", "choose another [data] tokenizer");
+    bos_ = *bos;
     for (const std::string& domain : domains) rules_.emplace_back(domain, std::regex(story_theme(domain).rule, std::regex::icase));
   }
   [[nodiscard]] TokenId bos() const { return bos_; }
@@ -100,22 +103,37 @@ class DomainReader {
 
  private:
   const Tokenizer& tokenizer_;
-  TokenId bos_;
+  TokenId bos_ = 0;
   std::size_t max_tokens_;
   std::vector<std::pair<std::string, std::regex>> rules_;
 };
 
-DomainStories domain_stories(const StoriesExperiment& e, const Domains& domains, const DomainReader& reader, std::uint64_t seed) {
+DomainStories domain_stories(const StoriesExperiment& e, const Domains& domains, const DomainReader& reader, std::uint64_t seed,
+                             const Progress& progress) {
   DomainStories out;
   StoryWorldOptions options = e.data.world;
   options.seed = seed;
   const StoryWorld world(options);
-  for (std::int64_t i = 0; i < e.data.stories; ++i) out.train.push_back(reader.read(world.story(static_cast<std::uint64_t>(i)).text));
+  const auto look = [&](std::uint64_t i) {
+    if (i % 64 == 0 && progress.stop_requested()) throw Interrupted("route profiles");
+  };
+  for (std::int64_t i = 0; i < e.data.stories; ++i) {
+    look(static_cast<std::uint64_t>(i));
+    out.train.push_back(reader.read(world.story(static_cast<std::uint64_t>(i)).text));
+  }
   options.seed = 0x5eed'0000'0000ULL + e.data.corpus.split_seed;  // others than any seed's stories for training
   const StoryWorld others(options);
   const auto each = static_cast<std::size_t>(e.data.corpus.validation_forget);
+  const std::uint64_t limit = 10'000 + 200 * each * (domains.size() + 1);
   std::size_t full = 0;
   for (std::uint64_t i = 0; full < domains.size() + 1; ++i) {
+    look(i);
+    if (i == limit) {
+      std::string found;
+      for (const auto& [label, stories] : out.held_out) found += fmt::format(" {} {}", label, stories.size());
+      throw Error("route profiles", fmt::format("of {} stories there are:{}; {} of each domain and of core are needed", i, found, each),
+                  "set [data] concept_rate to a share that leaves stories for every theme, such as 0.125");
+    }
     RoutedExample story = reader.read(others.story(i).text);
     auto& to = out.held_out[story.label];
     if (to.size() < each && (to.push_back(std::move(story)), to.size() == each)) ++full;
@@ -132,6 +150,9 @@ std::vector<RoutedExample> seen_stories(const DomainStories& stories, const Doma
       if (seen[i].label == domain) of_domain.push_back(i);
     Rng(seed).fork("labels").fork(domain).shuffle(std::span(of_domain));
     const auto labelled = static_cast<std::size_t>(std::llround(label_rate * static_cast<double>(of_domain.size())));
+    if (labelled == 0)
+      throw Error("route profiles", fmt::format("{} of {} stories of '{}' have a label", labelled, of_domain.size(), domain),
+                  "raise [data] stories or [profiles] label_rate");
     for (std::size_t k = labelled; k < of_domain.size(); ++k) seen[of_domain[k]].label = kCore;
   }
   return seen;
@@ -186,7 +207,7 @@ class ProfilesExperiment {
         throw Error("route profiles", record.string() + " is of another run: " + different.front(), "choose another --out");
       return done;
     }
-    if (stories_of_ != seed) stories_ = domain_stories(e_, o_.domains, reader_, seed), stories_of_ = seed;
+    if (stories_of_ != seed) stories_ = domain_stories(e_, o_.domains, reader_, seed, progress_), stories_of_ = seed;
     const ConceptCorpus corpus{{}, {}, tokenizer_, reader_.bos(), {}};  // methods' context; the stories come beside it
     const MethodContext context{corpus, {}, shape_, e_.budget, seed, folder, progress_};
     std::vector<RoutedExample> seen = seen_stories(stories_, o_.domains, o_.label_rate, seed);
@@ -282,7 +303,8 @@ ProfilesOptions profiles_options_from(const TomlTable& t) {
 std::string profiles_preset(const std::string& name) { return name == "quick" ? kQuickProfiles : kSmallProfiles; }
 
 Json run_profiles(const StoriesExperiment& e, const ProfilesOptions& o, std::uint64_t first_seed, const fs::path& out, Progress& progress) {
-  if (!e.data.files.empty()) throw Error("route profiles", "the domains are themes of the generated stories, not of files");
+  if (!e.data.files.empty() || !e.data.corpus.rule.empty())
+    throw Error("route profiles", "[data] has files or a rule, and the domains are themes of the generated stories");
   fs::create_directories(out);
   const FolderLock lock(out);
   ProfilesExperiment experiment(e, o, out, progress);

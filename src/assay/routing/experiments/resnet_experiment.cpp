@@ -222,12 +222,13 @@ Json resnet_identity(const ResnetSetting& setting, const ResnetOptions& o, const
           {"fresh_epochs", o.fresh_epochs},
           {"train_images", of(o.train_images, data.train)},
           {"test_images", of(o.test_images, data.test)},
+          {"device", o.device.is_cpu() ? "cpu" : "cuda"},  // of a folder all runs
           {"dtype", precision == Precision::bf16 ? "bf16" : "f32"},
           {"data_sha256", data.sha256}};
 }
 
 Json run_resnet(const ResnetSetting& setting, const ResnetOptions& options, const CifarData& data, Precision precision,
-                const fs::path& folder, Progress& progress, c10::Device device) {
+                const fs::path& folder, Progress& progress) {
   fs::create_directories(folder);
   const FolderLock lock(folder);
   const Json identity = resnet_identity(setting, options, data, precision);
@@ -240,12 +241,13 @@ Json run_resnet(const ResnetSetting& setting, const ResnetOptions& options, cons
   }
   const CifarSet train = first_images(data.train, options.train_images), test = first_images(data.test, options.test_images);
   const ResnetSplit model = ResnetSplit::random(options.shape, Rng(options.seed).fork("resnet"));
+  const c10::Device device = options.device;
   move_to(model.parameters(), device);
   move_to(model.statistics(), device);
   const Json training = train_resnet(model, setting, options, train, identity, precision, device, checkpoint, progress);
   const auto fresh = train_fresh(model, options, train, precision, device, progress);
   const Json accuracy = accuracies(model, fresh, test, precision, device, progress);
-  const Json result = {{"identity", identity}, {"training", training}, {"accuracy", accuracy}, {"device", device.str()}};
+  const Json result = {{"identity", identity}, {"training", training}, {"accuracy", accuracy}};
   write_json(record, result);
   return result;
 }

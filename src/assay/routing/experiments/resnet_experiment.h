@@ -19,6 +19,7 @@ struct ResnetOptions {
   std::int64_t fresh_epochs = 10;                        ///< of the decoders that are trained anew on the frozen halves
   std::int64_t checkpoint_every = 1;                     ///< epochs
   std::uint64_t seed = 0;
+  c10::Device device = c10::kCPU;  ///< of the net; images are read and changed on the CPU
 };
 /// A ResNet-10 of an eighth of the width, 6 epochs: minutes on a CPU.
 ResnetOptions quick_resnet_options();
@@ -28,9 +29,9 @@ Json resnet_identity(const ResnetSetting& setting, const ResnetOptions& options,
 
 /// Trains one setting with one seed, then decoders anew on the frozen halves, and measures accuracies. Keeps a checkpoint in `folder`, goes
 /// on from it, and leaves run.json: {"identity", "training", "accuracy": {DECODER: {"0-49", "50-99"}}, "curve"}. A folder of another run is
-/// refused. Images are read and changed on the CPU; the net is on `device`.
+/// refused.
 Json run_resnet(const ResnetSetting& setting, const ResnetOptions& options, const CifarData& data, Precision precision,
-                const std::filesystem::path& folder, Progress& progress, c10::Device device = c10::kCPU);
+                const std::filesystem::path& folder, Progress& progress);
 
 /// settings[]: {number, name, metrics: {"decoder.0-49": {mean, ci90, seeds}, ...}, ...} of the finished runs. Intervals are t over seeds.
 Json resnet_results(const std::vector<SettingRun>& runs, const std::filesystem::path& out);

@@ -70,6 +70,7 @@ Json stories_setting(const std::vector<Json>& runs, const std::map<std::uint64_t
   std::map<std::string, std::vector<double>> values;
   Json seeds = Json::array(), retrain = Json::object();
   double cpu_s = 0, measuring_s = 0, tokens = 0;
+  const bool by_token = std::all_of(runs.begin(), runs.end(), [](const Json& run) { return run.contains("by_token"); });
   for (const Json& run : runs) {
     const auto seed = run["identity"]["seed"].get<std::uint64_t>();
     seeds.push_back(seed);
@@ -77,7 +78,7 @@ Json stories_setting(const std::vector<Json>& runs, const std::map<std::uint64_t
     const Json* base = found == bases.end() ? nullptr : &found->second;
     for (const char* when : {"before", "ablated", "after"})
       for (const char* what : {"forget", "retain"}) values[fmt::format("{}_{}", what, when)].push_back(loss_of(run, when, what));
-    if (run.contains("by_token"))
+    if (by_token)
       for (const char* when : {"before", "ablated", "after"})
         for (const char* which : {"own", "other"})
           values[fmt::format("{}_tokens_{}", which, when)].push_back(real_of(run["by_token"][when][which]));

@@ -170,12 +170,14 @@ std::vector<StoriesRun> stories_runs(const StoriesExperiment& experiment, std::u
 Tokenizer stories_tokenizer(const StoriesExperiment& e, const fs::path& out) {
   if (!e.data.tokenizer.empty()) return Tokenizer::from_file(e.data.tokenizer);
   const fs::path kept = out / "tokenizer.json", record = out / "tokenizer.source.json";
-  const Json source = {
-      {"data", e.source.value("data", Json::object())}, {"vocabulary", e.data.vocabulary}, {"stories", e.data.tokenizer_stories}};
-  if (fs::exists(kept)) {
-    const Json there = fs::exists(record) ? read_json(record) : Json();
-    if (const auto different = differences(there, source); !different.empty())
-      throw Error("route tinystories", kept.string() + " was learnt from other data: " + different.front(), "choose another --out");
+  Json source = {{"vocabulary", e.data.vocabulary}, {"stories", e.data.tokenizer_stories}};
+  if (e.data.files.empty())
+    source["world"] = {{"concept", e.data.world.concept_theme}, {"concept_rate", e.data.world.concept_rate}, {"seed", e.data.world.seed}};
+  for (const fs::path& file : e.data.files) source["files_sha256"].push_back(sha256(read_text(file)));
+  // A folder without the record is from before there was one: the tokenizer is learnt again, and compared.
+  if (fs::exists(kept) && fs::exists(record)) {
+    if (const auto different = differences(read_json(record), source); !different.empty())
+      throw Error("stories", kept.string() + " was learnt from other data: " + different.front(), "choose another --out");
     return Tokenizer::from_file(kept);
   }
   std::vector<std::string> stories =
@@ -183,6 +185,8 @@ Tokenizer stories_tokenizer(const StoriesExperiment& e, const fs::path& out) {
   if (static_cast<std::int64_t>(stories.size()) > e.data.tokenizer_stories)
     stories.resize(static_cast<std::size_t>(e.data.tokenizer_stories));
   const Tokenizer tokenizer = story_tokenizer(stories, e.data.vocabulary);
+  if (fs::exists(kept) && !fs::exists(record) && read_text(kept) != tokenizer.json())
+    throw Error("stories", kept.string() + " was learnt from other data", "choose another --out");
   write_json(record, source);  // before what it tells of: an interrupted write is repeated
   write_text(kept, tokenizer.json());
   return tokenizer;

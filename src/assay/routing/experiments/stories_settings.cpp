@@ -234,7 +234,7 @@ StoriesExperiment stories_experiment_from(const TomlTable& table, const std::fil
   }
   if (e.methods.empty() && !table.has("steer") && !table.has("tokens") && !table.has("profiles"))
     throw Error("tinystories", table.where() + " has no [[method]]");
-  if (e.data.corpus.validation_forget <= e.retrain.k.back())
+  if (!table.has("profiles") && e.data.corpus.validation_forget <= e.retrain.k.back())
     throw Error("tinystories",
                 table.where() + fmt::format(": {} validation stories leave none to measure on beside the {} that are retrained on",
                                             e.data.corpus.validation_forget, e.retrain.k.back()));
