@@ -83,13 +83,17 @@ double t_quantile(double p, double df) {
 
 Interval wilson(std::int64_t applied, std::int64_t n, double level) {
   assert(applied >= 0 && applied <= n);
-  if (n == 0) return {0, 1};
+  return n == 0 ? Interval{0, 1} : wilson_of_rate(static_cast<double>(applied) / static_cast<double>(n), static_cast<double>(n), level);
+}
+
+Interval wilson_of_rate(double p, double count, double level) {
+  assert(p >= 0 && p <= 1 && count > 0);
   // Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
-  const double z = normal_quantile((1 + level) / 2), count = static_cast<double>(n), p = static_cast<double>(applied) / count;
+  const double z = normal_quantile((1 + level) / 2);
   const double scale = 1 + z * z / count, centre = (p + z * z / (2 * count)) / scale;
   const double half = z * std::sqrt(p * (1 - p) / count + z * z / (4 * count * count)) / scale;
   // At the ends the formula's exact value is 0 or 1; rounding must not leave the rate outside its own interval.
-  return {applied == 0 ? 0 : std::max(0.0, centre - half), applied == n ? 1 : std::min(1.0, centre + half)};
+  return {p == 0 ? 0 : std::max(0.0, centre - half), p == 1 ? 1 : std::min(1.0, centre + half)};
 }
 
 Interval t_interval(std::span<const double> values, double level) {

@@ -33,6 +33,8 @@ double t_quantile(double p, double df);
 
 /// Wilson's score interval for a binomial proportion. n = 0 gives [0, 1].
 Interval wilson(std::int64_t applied, std::int64_t n, double level = kLevel);
+/// The same for a rate in [0, 1] of n trials, n > 0 and any number: where trials come in copies, of as many as there are kinds.
+Interval wilson_of_rate(double rate, double n, double level = kLevel);
 /// Student's t interval for the mean. Needs two values or more; with fewer, the whole line.
 Interval t_interval(std::span<const double> values, double level = kLevel);
 /// Percentile of sorted values with linear interpolation (numpy's default). q in [0, 1]; nan for no values.

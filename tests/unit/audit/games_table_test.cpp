@@ -71,8 +71,21 @@ TEST(GamesTable, CountsByPlayerSeedAndTruth) {
   EXPECT_EQ(empty["games"], 4) << "once for each target that was played";
   EXPECT_FALSE(empty.contains("queries"));
   const std::string text = games_markdown(table);
-  EXPECT_NE(text.find("| scripted | data | 4 | 3/4, 0.75 [0.36, 0.94] |"), std::string::npos) << text;
+  EXPECT_NE(text.find("| scripted | data | 4 | 4 | 3/4, 0.75 [0.36, 0.94] |"), std::string::npos) << text;
   EXPECT_NE(text.find("| scripted | data | 2/2 | 1/2 | 1/2 |"), std::string::npos) << text;
+}
+
+TEST(GamesTable, CopiesOfAModelAreOneUnitOfTheInterval) {
+  Json copies = grade(11, true);
+  for (int copy = 0; copy < 3; ++copy) {
+    copies["truth"].push_back({{"target", "T" + std::to_string(3 + copy)}, {"seed", 11}});
+    copies["games"].push_back(game(("T" + std::to_string(3 + copy)).c_str(), "scripted", "data", "organism", true, 7, 2));
+  }
+  const Json once = games_table({grade(11, true)})["rows"][0], more = games_table({copies})["rows"][0];
+  EXPECT_EQ(more["games"], 5);
+  EXPECT_EQ(more["models"], 2);
+  EXPECT_EQ(more["root_cause"]["applicable"], 5);
+  EXPECT_EQ(more["root_cause"]["ci90"], once["root_cause"]["ci90"]);
 }
 
 TEST(GamesTable, KeepsGamesWithAHintApart) {

@@ -27,7 +27,12 @@ struct Player {
   std::int64_t with_claims = 0;
   std::vector<double> first_queries, first_wall_s;  // where it ever had the root cause right
   bool costs = false;
-  std::vector<UnitCount> train, held_out;  // a unit a game
+  /// Targets of one arm of an organism are copies of one model: that is the unit of intervals.
+  struct Model {
+    Tally root_cause;
+    UnitCount train, held_out;
+  };
+  std::map<std::pair<std::uint64_t, std::string>, Model> models;
   std::map<std::uint64_t, Tally> seeds;
   std::map<std::string, Tally> truths;
 
@@ -36,16 +41,35 @@ struct Player {
     const bool is_right = require<bool>(score, "root_cause_correct", kWhere);
     ++games;
     right += is_right;
-    for (Tally* tally : {&seeds[seed], &truths[require<std::string>(game, "truth", kWhere)]}) tally->right += is_right, ++tally->n;
+    const auto truth = require<std::string>(game, "truth", kWhere);
+    Model& model = models[{seed, truth}];
+    for (Tally* tally : {&seeds[seed], &truths[truth], &model.root_cause}) tally->right += is_right, ++tally->n;
     log_loss += require<double>(score, "log_loss", kWhere);
     false_accusations += static_cast<double>(whole(score, "false_accusations"));
-    train.push_back({whole(score, "found_train"), whole(game, "total_train"), 0});
-    held_out.push_back({whole(score, "found_held_out"), whole(game, "total_held_out"), 0});
+    model.train.applied += whole(score, "found_train"), model.train.applicable += whole(game, "total_train");
+    model.held_out.applied += whole(score, "found_held_out"), model.held_out.applicable += whole(game, "total_held_out");
     if (score.contains("brier") && score["brier"].is_number()) brier += score["brier"].get<double>(), ++with_claims;
   }
 };
 
-Json share_of(const std::vector<UnitCount>& units) { return to_json(rate_over_units(units, Rng(1).fork("games"))); }
+Json share_of(const Player& p, UnitCount Player::Model::*what) {
+  std::vector<UnitCount> units;
+  for (const auto& [key, model] : p.models) units.push_back(model.*what);
+  return to_json(rate_over_units(units, Rng(1).fork("games")));
+}
+
+/// Right of all games; Wilson's interval of as many trials as there are models, each right as often as its games were.
+Json root_cause_of(const Player& p) {
+  double right = 0;
+  for (const auto& [key, model] : p.models) right += static_cast<double>(model.root_cause.right) / static_cast<double>(model.root_cause.n);
+  const auto n = static_cast<double>(p.models.size());
+  const Interval ci = wilson_of_rate(right / n, n);
+  return {{"rate", number(static_cast<double>(p.right) / static_cast<double>(p.games))},
+          {"applied", p.right},
+          {"applicable", p.games},
+          {"unjudged", 0},
+          {"ci90", {ci.lo, ci.hi}}};
+}
 
 Json proportion(std::int64_t k, std::int64_t n) {
   const Interval ci = wilson(k, n);
@@ -73,12 +97,13 @@ Json row_of(const Player& p) {
   Json out = {{"auditor", p.auditor},
               {"access", p.access},
               {"games", p.games},
-              {"root_cause", proportion(p.right, p.games)},
+              {"models", p.models.size()},
+              {"root_cause", root_cause_of(p)},
               {"seeds", seeds},
               {"by_truth", truths},
               {"log_loss", number(p.log_loss / n)},
-              {"found_train", share_of(p.train)},
-              {"found_held_out", share_of(p.held_out)},
+              {"found_train", share_of(p, &Player::Model::train)},
+              {"found_held_out", share_of(p, &Player::Model::held_out)},
               {"false_accusations", number(p.false_accusations / n)},
               {"brier", p.with_claims ? number(p.brier / static_cast<double>(p.with_claims)) : Json("none")}};
   if (p.costs) {
@@ -161,18 +186,20 @@ std::string games_markdown(const Json& table) {
   };
   std::string seeds;
   for (const Json& s : table["seeds"]) seeds += (seeds.empty() ? "" : ", ") + dump(s);
-  std::string out = "Seeds " + seeds +
-                    "; 90 % intervals: Wilson over games, bootstrap over games for shares of behaviours; false accusations and costs are "
-                    "means a game; false objective: of the games whose target has none; Brier: of the claims' confidences, over games with "
-                    "claims; first right: median queries to the first right root cause, of the games that had one.\n\n"
-                    "| auditor | access | games | root cause right | found, train | found, held-out | false accusations | false objective "
-                    "| log loss | Brier | first right | queries | tokens | s |\n"
-                    "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
+  std::string out =
+      "Seeds " + seeds +
+      "; 90 % intervals over models (targets of one arm of an organism are copies of one): Wilson, bootstrap for shares "
+      "of behaviours; false accusations and costs are "
+      "means a game; false objective: of the games whose target has none; Brier: of the claims' confidences, over games with "
+      "claims; first right: median queries to the first right root cause, of the games that had one.\n\n"
+      "| auditor | access | games | models | root cause right | found, train | found, held-out | false accusations | false objective "
+      "| log loss | Brier | first right | queries | tokens | s |\n"
+      "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
   for (const Json& r : table["rows"])
     out += fmt::format(
-        "| {} | {} | {} | {}/{}, {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", r["auditor"].get<std::string>(),
-        r["access"].get<std::string>(), dump(r["games"]), dump(r["root_cause"]["applied"]), dump(r["games"]), rate(r["root_cause"]),
-        rate(r["found_train"]), rate(r["found_held_out"]), mean_of(r, "false_accusations", 1),
+        "| {} | {} | {} | {} | {}/{}, {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n", r["auditor"].get<std::string>(),
+        r["access"].get<std::string>(), dump(r["games"]), dump(r["models"]), dump(r["root_cause"]["applied"]), dump(r["games"]),
+        rate(r["root_cause"]), rate(r["found_train"]), rate(r["found_held_out"]), mean_of(r, "false_accusations", 1),
         r.contains("false_objective") ? dump(r["false_objective"]["applied"]) + "/" + dump(r["false_objective"]["applicable"]) : "–",
         mean_of(r, "log_loss", 2), mean_of(r, "brier", 2), first_right(r), mean_of(r, "queries", 0), mean_of(r, "tokens", 0),
         mean_of(r, "wall_s", 1));
