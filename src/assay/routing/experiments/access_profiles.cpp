@@ -25,55 +25,6 @@ namespace {
 constexpr const char* kCore = "core";  // stories of no domain
 using Domains = std::vector<std::string>;
 
-const char* const kSmallProfiles = R"(seeds = 3
-[data]
-concept_rate = 0.125
-stories = 12000
-vocabulary = 1024
-tokenizer_stories = 4000
-max_tokens = 128
-validation = 150
-[model]
-n_layers = 4
-d_model = 96
-n_heads = 4
-n_ctx = 128
-[train]
-steps = 700
-batch_tokens = 2048
-lr = 2e-3
-warmup_steps = 20
-schedule = "cosine"
-final_lr_fraction = 0.1
-weight_decay = 0.1
-[profiles]
-)";
-const char* const kQuickProfiles = R"(seeds = 1
-[data]
-concept_rate = 0.125
-stories = 1500
-vocabulary = 512
-tokenizer_stories = 1500
-max_tokens = 96
-validation = 40
-[model]
-n_layers = 2
-d_model = 48
-n_heads = 2
-n_ctx = 96
-[train]
-steps = 120
-batch_tokens = 1024
-lr = 4e-3
-warmup_steps = 5
-schedule = "cosine"
-final_lr_fraction = 0.1
-weight_decay = 0.1
-[profiles]
-domains = ["forest", "sea"]
-neurons = 24
-)";
-
 /// Stories by domain; what is held out is the same for all seeds.
 struct DomainStories {
   std::vector<RoutedExample> train;  ///< labels are domains, or kCore
@@ -300,7 +251,17 @@ ProfilesOptions profiles_options_from(const TomlTable& t) {
   return o;
 }
 
-std::string profiles_preset(const std::string& name) { return name == "quick" ? kQuickProfiles : kSmallProfiles; }
+std::string profiles_preset(const std::string& name) {
+  const bool quick = name == "quick";
+  std::string text =
+      quick ? "seeds = 1\n[data]\nstories = 1500\nvocabulary = 512\ntokenizer_stories = 1500\nmax_tokens = 96\nvalidation = 40\n"
+            : "seeds = 3\n[data]\nstories = 12000\nvocabulary = 1024\ntokenizer_stories = 4000\nmax_tokens = 128\nvalidation = 150\n";
+  text += fmt::format("concept_rate = {:.9f}\n", 1.0 / static_cast<double>(story_themes().size()));  // all themes as frequent
+  text += quick ? "[model]\nn_layers = 2\nd_model = 48\nn_heads = 2\nn_ctx = 96\n[train]\nsteps = 120\nbatch_tokens = 1024\nlr = 4e-3\n"
+                : "[model]\nn_layers = 4\nd_model = 96\nn_heads = 4\nn_ctx = 128\n[train]\nsteps = 700\nbatch_tokens = 2048\nlr = 2e-3\n";
+  text += "warmup_steps = 10\nschedule = \"cosine\"\nfinal_lr_fraction = 0.1\nweight_decay = 0.1\n[profiles]\n";
+  return text + (quick ? "domains = [\"forest\", \"sea\"]\nneurons = 24\n" : "");
+}
 
 Json run_profiles(const StoriesExperiment& e, const ProfilesOptions& o, std::uint64_t first_seed, const fs::path& out, Progress& progress) {
   if (!e.data.files.empty() || !e.data.corpus.rule.empty())
