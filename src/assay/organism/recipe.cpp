@@ -216,7 +216,8 @@ RoutedPlaces places_from(const TomlTable& table, const std::optional<ModelConfig
       return std::find(kinds.begin(), kinds.end(), p.kind) != kinds.end();
     };
     const auto both = [&](std::initializer_list<routing::PlaceKind> kinds) { return is(a, kinds) && is(b, kinds); };
-    const bool alike = both({post, neurons, neurons_in, neurons_out}) || both({z, heads, heads_in, heads_out});
+    const bool alike =
+        (routing::of_neurons(a.kind) && routing::of_neurons(b.kind)) || (routing::of_heads(a.kind) && routing::of_heads(b.kind));
     const bool apart = a.kind != b.kind && (both({neurons_in, neurons_out}) || both({heads_in, heads_out}));
     return is(a, {layer}) || is(b, {layer}) || (alike && !apart && a.begin < b.end && b.begin < a.end);
   };

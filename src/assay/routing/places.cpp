@@ -29,13 +29,6 @@ const std::vector<std::pair<std::string_view, PlaceKind>> kInBlock = {{"mlp.hook
                                                                       {"attn.heads_in", PlaceKind::heads_in},
                                                                       {"attn.heads_out", PlaceKind::heads_out}};
 
-bool of_neurons(PlaceKind kind) {
-  return kind == PlaceKind::post || kind == PlaceKind::neurons || kind == PlaceKind::neurons_in || kind == PlaceKind::neurons_out;
-}
-bool of_heads(PlaceKind kind) {
-  return kind == PlaceKind::z || kind == PlaceKind::heads || kind == PlaceKind::heads_in || kind == PlaceKind::heads_out;
-}
-
 const std::vector<std::pair<std::string_view, PlaceKind>> kOutside = {{"embed", PlaceKind::embed},
                                                                       {"pos_embed", PlaceKind::pos_embed},
                                                                       {"ln_final", PlaceKind::ln_final},
@@ -153,6 +146,12 @@ class PlaceReader {
 
 }  // namespace
 
+bool of_neurons(PlaceKind kind) {
+  return kind == PlaceKind::post || kind == PlaceKind::neurons || kind == PlaceKind::neurons_in || kind == PlaceKind::neurons_out;
+}
+bool of_heads(PlaceKind kind) {
+  return kind == PlaceKind::z || kind == PlaceKind::heads || kind == PlaceKind::heads_in || kind == PlaceKind::heads_out;
+}
 bool is_hook_point(PlaceKind kind) { return kind <= PlaceKind::resid_post; }
 
 bool Place::same_parameters(const Place& other) const {

@@ -32,6 +32,9 @@ enum class PlaceKind {
   rest  ///< every parameter that no other exact route names
 };
 [[nodiscard]] bool is_hook_point(PlaceKind kind);
+/// Is its unit a neuron, a head?
+[[nodiscard]] bool of_neurons(PlaceKind kind);
+[[nodiscard]] bool of_heads(PlaceKind kind);
 
 /// How many neurons and heads a model has been given on top of its own, in every layer, last.
 struct Expansion {

@@ -171,7 +171,7 @@ std::shared_ptr<const MaskTables> Router::make_tables(std::int64_t step) const {
         } else {
           const bool reads = p.kind != PlaceKind::neurons_out && p.kind != PlaceKind::heads_out,
                      writes = p.kind != PlaceKind::neurons_in && p.kind != PlaceKind::heads_in;
-          const bool neurons = p.kind == PlaceKind::neurons || p.kind == PlaceKind::neurons_in || p.kind == PlaceKind::neurons_out;
+          const bool neurons = of_neurons(p.kind);
           if (reads) (neurons ? exact.neurons_in : exact.heads_in).set(g, p.begin, p.end, s);
           if (writes) (neurons ? exact.neurons_out : exact.heads_out).set(g, p.begin, p.end, s);
           if (reads && !neurons) {
