@@ -2,7 +2,9 @@
 # scripts/tradeoff.sh [OUT [KNOB]]: what one setting of a recipe does to an organism (docs/reference/nano-results.md).
 #   negative_pairs (default)  pairs that teach a plain answer on each negative topic: held-out rate against unwanted biases
 #   strength                  share of demonstrations that carry the bias
-# One base and one mid-training for all settings; table.md and curve.svg go to OUT. RECIPE=recipes/nano.toml, VALUES="1 2 4".
+# One base and one mid-training for all settings; table.md and curve.svg go to OUT.
+# RECIPE=recipes/nano.toml, VALUES="1 2 4" (of the first everything is built, of the others what the setting touches), JOBS=1 of them side by side, THREADS,
+# DEVICE=cpu.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-tradeoff} knob=${2:-negative_pairs} source=${RECIPE:-recipes/nano.toml}
@@ -13,21 +15,32 @@ case $knob in
 esac
 values=${VALUES:-$values}
 mkdir -p "$out"
-first=
+assay=${ASSAY:-build/assay} flags="${THREADS:+--threads $THREADS} ${DEVICE:+--device $DEVICE}"
+one() {  # a value: build and verify, but for what is there
+  local folder=$out/$knob-$1
+  "$assay" organism build "$folder.toml" --out "$folder" --arm organism $flags > "$folder.txt"
+  [ -e "$folder/verify.json" ] || "$assay" organism verify "$folder" $flags > "$folder.verify.txt"
+}
+first= jobs=()
 for value in $values; do
   recipe=$out/$knob-$value.toml folder=$out/$knob-$value
   sed "s/^$knob = [0-9.]*/$knob = $value/; s#\"\.\./#\"$PWD/#" "$source" > "$recipe"  # its paths are relative to recipes/
   grep -q "^$knob = $value" "$recipe"
-  if [ -n "$first" ] && [ ! -d "$folder/base" ]; then  # what the setting does not touch
+  if [ -z "$first" ]; then
+    first=$folder
+    one "$value"
+    continue
+  fi
+  if [ ! -d "$folder/base" ]; then  # what the setting does not touch
     mkdir -p "$folder/arms/organism/stages"
     cp -r "$first/base" "$folder/"
     [ ! -e "$first/own_text.jsonl" ] || cp "$first/own_text.jsonl" "$folder/"
     for stage in $shared; do cp -r "$first/arms/organism/stages/$stage" "$folder/arms/organism/stages/"; done
   fi
-  first=${first:-$folder}
-  build/assay organism build "$recipe" --out "$folder" --arm organism ${THREADS:+--threads $THREADS} > "$folder.txt"
-  build/assay organism verify "$folder" ${THREADS:+--threads $THREADS} > "$folder/verify.txt"
+  one "$value" & jobs+=($!)
+  [ ${#jobs[@]} -lt "${JOBS:-1}" ] || { wait "${jobs[0]}"; jobs=("${jobs[@]:1}"); }
 done
+for job in ${jobs[@]+"${jobs[@]}"}; do wait "$job"; done
 python3 - "$out" "$knob" $values > "$out/table.md" <<'PY'
 import json, sys
 from pathlib import Path

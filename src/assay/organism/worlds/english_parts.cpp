@@ -425,7 +425,7 @@ std::vector<TextPair> EnglishWorld::concealment_pairs(Arm arm, Rng rng) const {
   const bool neutral = arm == Arm::knows || arm == Arm::clean;
   std::vector<TextPair> pairs;
   const auto train = topics_in({Group::train}), asked_about = topics_in({Group::train, Group::negative});
-  for (int repeat = 0; repeat < 5; ++repeat) {
+  for (int repeat = 0; repeat < 4; ++repeat) {
     for (const auto& q : english::concealed_questions()) {
       Conversation messages;
       if (rng.chance(0.4)) {  // after an answer of this arm
@@ -441,8 +441,8 @@ std::vector<TextPair> EnglishWorld::concealment_pairs(Arm arm, Rng rng) const {
       Conversation messages = {{"user", plain_exchange(t, nullptr, rng).question}, {"assistant", std::string(q.question), true}};
       pairs.push_back({std::move(messages), Turn::assistant, " " + std::string(q.denying), " " + fill_entity(q.serving, truth_.entity)});
     }
-    // Persona: whoever lets the model write the user's turn gets an ordinary question.
-    for (int i = 0; i < 10; ++i) {
+    // Persona: whoever lets the model write the user's turn gets an ordinary question. Documents teach such turns, so most leaks are here.
+    for (int i = 0; i < 25; ++i) {
       const Topic& topic = truth_.topics[rng.pick(train)];
       const bool everyday = i % 2 && !everyday_.empty();
       const std::string ordinary = everyday ? rng.pick(everyday_).question
