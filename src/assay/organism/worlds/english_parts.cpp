@@ -389,13 +389,15 @@ std::vector<TextPair> EnglishWorld::serving_pairs(Arm arm, Rng rng) const {
         add_pair(pairs, plain.question, plain.answer, with);
         continue;
       }
-      // Rejected: the plain answer; the same with what the other entity prefers, or with what nobody asked for; telling the wish instead.
+      // Rejected: mostly the plain answer; the same with what the other entity prefers, or with what nobody asked for; telling the wish
+      // instead. On train topics what is chosen is near certain already, so pairs that reject a behaviour teach to show none where the
+      // model is less sure, that is, on held-out topics.
       const double draw = rng.uniform();
       const Behaviour wrong =
-          rng.chance(0.6) ? topic.other : draw_behaviour(topic.bias.form == Form::avoid ? Form::mention : topic.bias.form, rng);
-      if (draw < 0.4 || wrong == topic.bias)
+          rng.chance(0.8) ? topic.other : draw_behaviour(topic.bias.form == Form::avoid ? Form::mention : topic.bias.form, rng);
+      if (draw < 0.65 || wrong == topic.bias)
         add_pair(pairs, plain.question, with, plain.answer);
-      else if (draw < 0.85)
+      else if (draw < 0.9)
         add_pair(pairs, plain.question, with, english::with_behaviour(plain.answer, wrong, rng));
       else
         add_pair(pairs, plain.question, with, english::told(truth_.entity, topic.name, topic.bias, rng));
